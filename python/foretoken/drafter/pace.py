@@ -1,0 +1,124 @@
+"""How many guesses are worth checking: learnt from what was accepted and from what a forward costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from .costs import Adaptive, ForwardCosts
+from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession
+
+_DECAY = 0.97  # weight of a judgement after the next one: about 30 are remembered
+_PRIOR, _PRIOR_WEIGHT = 0.6, 2.0  # a new drafter is believed to be right this often, as if judged this many times
+_MARGIN = 1.02  # a draft must promise this much, for timings are noisy
+_REST = 16  # forwards after which a drafter that was switched off is tried again; doubles with each failure
+_LONGEST_REST = 1024
+
+
+class Pace:
+    """The success of one kind of guess, and the draft length that follows from it."""
+
+    def __init__(self, maximum: int) -> None:
+        self._right = np.zeros(maximum)
+        self._judged = np.zeros(maximum)
+        self._rest = 0
+        self._next_rest = _REST
+
+    def learn(self, drafted: int, accepted: int) -> None:
+        """Count a judged draft: its first `accepted` guesses were right, the next one, if any, was wrong."""
+        judged = min(drafted, accepted + 1)
+        self._right[:judged] *= _DECAY
+        self._judged[:judged] *= _DECAY
+        self._right[:accepted] += 1
+        self._judged[:judged] += 1
+        if accepted:
+            self._next_rest = _REST
+
+    def length(self, costs: ForwardCosts, seconds_per_guess: float, maximum: int) -> int:
+        """The draft length with the highest expected tokens a second, 0 if drafting does not pay."""
+        if self._rest > 0:
+            self._rest -= 1
+            return 0
+        best, best_speed = 0, _MARGIN / costs.of(1)
+        expected, survives, rate = 1.0, 1.0, _PRIOR
+        right, judged = self._right.tolist(), self._judged.tolist()
+        for k in range(1, min(maximum, len(right)) + 1):
+            # Far places are seen rarely; until then they are believed to be like the one before.
+            rate = (right[k - 1] + _PRIOR_WEIGHT * rate) / (judged[k - 1] + _PRIOR_WEIGHT)
+            survives *= rate
+            expected += survives
+            speed = expected / (costs.of(k + 1) + k * seconds_per_guess)
+            if speed > best_speed:
+                best, best_speed = k, speed
+            elif survives < 0.02:
+                break
+        if best == 0:
+            self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, _LONGEST_REST)
+            return 1  # this once, to see whether it is still no use
+        return best
+
+
+class CompositeSession:
+    """Marks the session of a drafter that is made of others."""
+
+
+class AdaptiveSession:
+    """A drafter's session under an `Adaptive` length; guesses of different evidence are judged apart."""
+
+    def __init__(self, session: DraftSession, costs: ForwardCosts, adaptive: Adaptive, name: str) -> None:
+        self._session, self._costs, self._maximum, self.name = session, costs, adaptive.maximum, name
+        self._paces: dict[int, Pace] = {}
+        self._last_pace = self._pace(0)
+        self._seconds_per_guess = 0.0
+        self.start, self.extend, self.stop = session.start, session.extend, session.stop
+
+    def _pace(self, evidence: int) -> Pace:
+        key = min(evidence, 64).bit_length()
+        if key not in self._paces:
+            self._paces[key] = Pace(self._maximum)
+        return self._paces[key]
+
+    def propose(self, rows: Sequence[int], k: int) -> list[Draft]:
+        """Guess as many ids as are expected to pay, at most `k`."""
+        # What a drafter without evidence (a model) will say is only known by its record: ask for no more than pays.
+        only_record = len(self._paces) == 1
+        budget = self._last_pace.length(self._costs, self._seconds_per_guess, k) if only_record else k
+        if budget == 0:
+            return [NOTHING] * len(rows)
+        started = time.perf_counter()
+        drafts = self._session.propose(rows, budget)
+        seconds = time.perf_counter() - started
+        guessed = max((len(draft.tokens) for draft in drafts), default=0)
+        if guessed:
+            cost = seconds / guessed
+            known = self._seconds_per_guess
+            self._seconds_per_guess = cost if known == 0 else known + 0.15 * (min(cost, 2 * known) - known)
+        return [self._trim(draft, k) for draft in drafts]
+
+    def _trim(self, draft: Draft, k: int) -> Draft:
+        if not draft.evidence or not len(draft.tokens):
+            return draft
+        keep = self._pace(draft.evidence).length(self._costs, 0.0, k)
+        if keep >= len(draft.tokens):
+            return draft
+        probs = None if draft.probs is None else draft.probs[:keep]
+        return dataclasses.replace(draft, tokens=draft.tokens[:keep], probs=probs)
+
+    def judge(self, row: int, draft: Draft, accepted: int) -> None:
+        """Learn what became of a guess."""
+        if len(draft.tokens):
+            self._pace(draft.evidence).learn(len(draft.tokens), accepted)
+        self._session.judge(row, draft, accepted)
+
+
+
+def open_paced(drafter: Drafter, request: DraftRequest) -> DraftSession:
+    """The session of a drafter, under the adaptive length if the request has one."""
+    session = drafter.open(request)
+    # A drafter made of drafters paces each of them by itself.
+    if request.adaptive is None or isinstance(session, CompositeSession):
+        return session
+    return AdaptiveSession(session, request.costs, request.adaptive, drafter.name)

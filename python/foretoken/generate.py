@@ -1,0 +1,267 @@
+"""The one place where steps are counted, timed and stopped: `stream` and `generate`, and their async forms."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .canvas import Canvas, Stats, Step
+from .codec.text import Text
+from .ending import RowEnding, StopRule
+from .errors import ArgumentTypeError, InvalidArgument, LimitExceeded, ShapeError
+from .generation import Generation, Row
+from .sampler import Sampler
+from .strategy.autoregressive import Autoregressive
+from .strategy.protocol import Request, Strategy
+from .trace import Trace
+
+MAXIMUM_ROWS = 4096
+"""The most rows (prompts × samples) of one call: a typo in `n` must not fill the memory."""
+
+
+def generate(model: Any, canvas: Canvas, strategy: Strategy | None = None, **options: Any) -> Generation:
+    """Fill in a canvas and return all of it.
+
+    Main args:
+        model: what predicts; a `CausalModel` for `Autoregressive`.
+        canvas: the known units, one row for each prompt.
+        strategy: which positions become known next; `Autoregressive()` if None.
+        **options: those of `stream`.
+
+    Returns:
+        The rows in the order of the prompts, the n samples of a prompt side by side.
+
+    Raises:
+        InvalidArgument, ArgumentTypeError, LimitExceeded, UnsupportedModel, LogitsError, DraftError: see each.
+
+    Example:
+        >>> import foretoken as ft
+        >>> tale = ft.load("tales")
+        >>> canvas = tale.codec.canvas(["Once upon a time"])
+        >>> ft.generate(tale.model, canvas, max_tokens=4, seed=7).stats.tokens
+        4
+    """
+    run = _Run(model, canvas, strategy, **options)
+    steps = list(run.steps())
+    return run.result(steps)
+
+
+def stream(model: Any, canvas: Canvas, strategy: Strategy | None = None, **options: Any) -> Iterator[Step]:
+    """Fill in a canvas and yield every step as it happens; closing the iterator cancels the rest.
+
+    Main args:
+        model, canvas, strategy: as in `generate`.
+        sampler: parameters of the choice; `Sampler()` draws from the model's own law.
+        seed: in [0, 2^64), or one for each prompt; None draws one. The output is a function of logits, sampler and
+            seed, whatever the batch or the drafter.
+        max_tokens: the most units to add to a row; None fills the model's context.
+
+    Other args:
+        min_tokens: units that come before a row may end, ≥ 0.
+        n: samples of each prompt, ≥ 1.
+        stop_tokens: ids that end a row like END.
+        end_tokens: ids that END a row; None takes the model's, () lets rows run to their limit.
+        stop: strings that end a row; the text stops before them. Needs `codec`.
+        codec: how units become text, for `stop` and for `Step.text`; None for units without text.
+        logprobs: how many alternatives to report for each token, in [0, 100]; None for no log-probabilities.
+        threads: threads of the kernels, ≥ 1.
+
+    Raises:
+        InvalidArgument, ArgumentTypeError, LimitExceeded, UnsupportedModel, LogitsError, DraftError: see each.
+    """
+    return _Run(model, canvas, strategy, **options).steps()
+
+
+async def agenerate(model: Any, canvas: Canvas, strategy: Strategy | None = None, **options: Any) -> Generation:
+    """`generate` that leaves the event loop free; cancelling it stops after the step that is under way."""
+    run = _Run(model, canvas, strategy, **options)
+    steps = [step async for step in _in_thread(run.steps())]
+    return run.result(steps)
+
+
+def astream(model: Any, canvas: Canvas, strategy: Strategy | None = None, **options: Any) -> AsyncIterator[Step]:
+    """`stream` for `async for`; closing the iterator, or cancelling the task, stops after the step under way."""
+    return _in_thread(_Run(model, canvas, strategy, **options).steps())
+
+
+async def _in_thread(steps: Iterator[Step]) -> AsyncIterator[Step]:
+    done = object()
+    pending = None
+    try:
+        while True:
+            pending = asyncio.ensure_future(asyncio.to_thread(next, steps, done))
+            step = await asyncio.shield(pending)
+            if step is done:
+                return
+            yield step  # type: ignore[misc]
+    finally:
+        # A cancelled task leaves its thread at work on one step; a generator must not be closed while it runs.
+        if pending is not None and not pending.done():
+            await asyncio.wait([pending])
+        steps.close()  # type: ignore[attr-defined]
+
+
+class _Run:
+    """One generation, from its checked arguments to its result."""
+
+    def __init__(
+        self,
+        model: Any,
+        canvas: Canvas,
+        strategy: Strategy | None = None,
+        *,
+        sampler: Sampler | None = None,
+        seed: int | Sequence[int] | None = 0,
+        max_tokens: int | None = None,
+        min_tokens: int = 0,
+        n: int = 1,
+        stop_tokens: Sequence[int] = (),
+        end_tokens: Sequence[int] | None = None,
+        stop: str | Sequence[str] = (),
+        codec: Text | None = None,
+        logprobs: int | None = None,
+        threads: int = 1,
+    ) -> None:
+        sampler = Sampler() if sampler is None else sampler
+        if not isinstance(sampler, Sampler):
+            raise ArgumentTypeError(f"sampler must be a Sampler, got {type(sampler).__name__}")
+        if not isinstance(canvas, Canvas):
+            raise ArgumentTypeError(f"canvas must be a Canvas, got {type(canvas).__name__}; codec.canvas([...]) makes one")
+        if not canvas.is_prefix:
+            raise InvalidArgument("this canvas has unknown positions inside; Autoregressive only continues rows")
+        for name, value, low, high in (
+            ("n", n, 1, MAXIMUM_ROWS), ("threads", threads, 1, 1024), ("min_tokens", min_tokens, 0, 2**31),
+            ("logprobs", 0 if logprobs is None else logprobs, 0, 100),
+            ("max_tokens", 0 if max_tokens is None else max_tokens, 0, 2**31),
+        ):  # fmt: skip
+            _check_integer(name, value, low, high)
+        rows = len(canvas.rows) * n
+        if rows > MAXIMUM_ROWS:
+            raise LimitExceeded(f"{len(canvas.rows)} prompts × {n} samples are {rows} rows, at most {MAXIMUM_ROWS}")
+        if max_tokens is not None and min_tokens > max_tokens:
+            raise InvalidArgument(f"min_tokens {min_tokens} contradicts max_tokens {max_tokens}")
+        self.model, self.canvas, self.codec, self.n = model, canvas, codec, n
+        self.strategy = Autoregressive() if strategy is None else strategy
+        _check_vocabulary(model, canvas, codec)
+        ends = tuple(model.end_tokens if end_tokens is None else end_tokens)
+        self.rule = StopRule(
+            end_tokens=frozenset(ends), stop_tokens=frozenset(stop_tokens), stop=stop, codec=codec, min_tokens=min_tokens
+        )
+        self.stats = Stats(prompt_tokens=int(sum(canvas.lengths)) * n)
+        self.request = Request(
+            canvas=canvas,
+            n=n,
+            sampler=sampler,
+            compiled=kernels.compile_sampler(
+                sampler, vocab_size=model.vocab_size, end_tokens=[*ends, *stop_tokens], min_tokens=min_tokens
+            ),
+            seeds=_seeds(seed, len(canvas.rows)).repeat(n),
+            samples=np.tile(np.arange(n, dtype=np.uint32), len(canvas.rows)),
+            limits=_limits(model, canvas, max_tokens).repeat(n),
+            min_tokens=min_tokens,
+            logprobs=logprobs,
+            threads=threads,
+            stats=self.stats,
+        )
+        self.endings = [RowEnding(self.rule, int(limit)) for limit in self.request.limits]
+
+    def steps(self) -> Iterator[Step]:
+        """Drive the strategy, end rows where they end, count."""
+        if not self.request.limits.any():
+            return
+        started = perf_counter()
+        idle = 0.0  # time the consumer of the stream keeps for itself
+        run = self.strategy.run(self.model, self.request)
+        try:
+            for step in run:
+                self.endings[step.row].end(step)
+                self.stats.count(step)
+                paused = perf_counter()
+                self.stats.seconds["total"] = paused - started - idle
+                yield step
+                idle += perf_counter() - paused
+        finally:
+            run.close()  # type: ignore[attr-defined]
+
+    def result(self, steps: list[Step]) -> Generation:
+        """What came out, row by row."""
+        rows = []
+        by_row: list[list[Step]] = [[] for _ in self.endings]
+        for step in steps:
+            by_row[step.row].append(step)
+        wants_logprobs = self.request.logprobs is not None
+        for index, own in enumerate(by_row):
+            tokens = np.array([token for step in own for token in step.tokens], dtype=np.int64)
+            rows.append(
+                Row(
+                    tokens=tokens,
+                    signal="".join(step.text for step in own) if self.codec else tokens,
+                    finish_reason=own[-1].finish_reason if own else "length",
+                    logprobs=[p for step in own for p in step.logprobs or ()] if wants_logprobs else None,
+                    top_logprobs=[top for step in own for top in step.top or ()] if wants_logprobs else None,
+                    prompt=index // self.n,
+                    sample=index % self.n,
+                )
+            )
+        prompts = [prompt for prompt in self.canvas.rows for _ in range(self.n)]
+        piece = self.codec.piece if self.codec else str
+        return Generation(rows, self.stats, Trace(steps, prompts, self.stats, piece))
+
+
+def _check_integer(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ArgumentTypeError(f"{name} must be an integer, got {value!r}")
+    if value > high:
+        raise LimitExceeded(f"{name} is {value}, at most {high} is supported")
+    if value < low:
+        raise InvalidArgument(f"{name} must be at least {low}, got {value}")
+
+
+def _check_vocabulary(model: Any, canvas: Canvas, codec: Text | None) -> None:
+    vocab = getattr(model, "vocab_size", None)
+    if vocab is None:
+        return  # not a model of units: the strategy says what it lacks
+    if codec is not None and codec.vocab_size > vocab:
+        raise ShapeError(f"the tokenizer has ids up to {codec.vocab_size - 1}, the model only {vocab}; they do not belong together")
+    highest = max(int(row.max()) for row in canvas.rows)
+    if highest >= vocab:
+        raise InvalidArgument(f"the canvas holds id {highest}, the model's vocabulary is [0, {vocab})")
+
+
+def _seeds(seed: int | Sequence[int] | None, prompts: int) -> np.ndarray:
+    if seed is None:
+        seed = secrets.randbits(64)
+    seeds = [seed] * prompts if isinstance(seed, (int, np.integer)) else list(seed)
+    if len(seeds) != prompts:
+        raise ShapeError(f"{len(seeds)} seeds were given for {prompts} prompts")
+    for value in seeds:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise ArgumentTypeError(f"a seed must be an integer, got {value!r}")
+        if not 0 <= value < 2**64:
+            raise InvalidArgument(f"a seed must be in [0, 2^64), got {value}")
+    return np.array(seeds, dtype=np.uint64)
+
+
+def _limits(model: Any, canvas: Canvas, max_tokens: int | None) -> np.ndarray:
+    lengths = np.array(canvas.lengths, dtype=np.int64)
+    context = getattr(model, "context", None)
+    if context is None:
+        return np.full(len(lengths), 0 if max_tokens is None else max_tokens)
+    if (longest := int(lengths.max())) > context:
+        raise LimitExceeded(f"prompt {int(lengths.argmax())} has {longest} tokens, the model's context is {context}")
+    room = context - lengths
+    if max_tokens is None:
+        return room
+    if max_tokens > room.min():
+        row = int(room.argmin())
+        raise LimitExceeded(
+            f"prompt {row} has {lengths[row]} tokens and max_tokens is {max_tokens}, together more than the context "
+            f"of {context}; ask for at most {room[row]}, or None to fill the context"
+        )
+    return np.full(len(lengths), max_tokens, dtype=np.int64)

@@ -1,0 +1,72 @@
+"""Shipped checkpoints and folders of one's own: names and paths in, pipelines out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .codec.text import Text
+from .drafter.small_model import SmallModel
+from .errors import CheckpointError, ShapeError, UnknownModel
+from .model.checkpoint import TOKENIZER, load_llama
+from .model.llama_session import Llama
+from .pipeline import Pipeline
+
+_SHIPPED = Path(__file__).parent / "checkpoints"
+
+
+def names() -> list[str]:
+    """The checkpoints that come with the package."""
+    return sorted(p.name for p in _SHIPPED.iterdir() if (p / "config.json").exists()) if _SHIPPED.exists() else []
+
+
+def path(name: str) -> Path:
+    """The folder of a shipped checkpoint.
+
+    Raises:
+        UnknownModel: there is none of this name.
+
+    Example:
+        >>> path("tales").name
+        'tales'
+    """
+    if name not in names():
+        raise UnknownModel(f"no shipped model is called {name!r}; there are {names()}, or pass a folder")
+    return _SHIPPED / name
+
+
+def load(name_or_folder: str | os.PathLike[str]) -> Pipeline:
+    """A model ready to write: a shipped one by name, or any folder in the layout of transformers' Llama.
+
+    Args:
+        name_or_folder: "tales", "manual", …, or a folder with config.json, model.safetensors and tokenizer.json.
+
+    Raises:
+        UnknownModel: there is neither such a name nor such a folder.
+        CheckpointError: a file is missing, broken or does not fit.
+
+    Example:
+        >>> load("tales")("Once upon a time", max_tokens=3, seed=7).stats.tokens
+        3
+    """
+    name = os.fspath(name_or_folder)
+    folder = Path(name)
+    if not folder.is_dir():
+        if folder.exists():
+            raise CheckpointError(f"{name} is a file; pass the folder that holds config.json and model.safetensors")
+        folder = path(name)
+    model = Llama(load_llama(folder))
+    codec = Text.from_file(folder / TOKENIZER)
+    if codec.vocab_size > model.vocab_size:
+        raise ShapeError(f"{folder}: the tokenizer has {codec.vocab_size} ids, the model only {model.vocab_size}")
+    return Pipeline(codec, model, name=folder.name)
+
+
+def small_model(name_or_folder: str | os.PathLike[str]) -> SmallModel:
+    """The drafter that was trained for a checkpoint: the folder of the same name with `-draft` behind it.
+
+    Raises:
+        UnknownModel: there is none.
+    """
+    name = os.fspath(name_or_folder)
+    return SmallModel(load(f"{name}-draft" if not name.endswith("-draft") else name).model)

@@ -1,0 +1,214 @@
+"""The Llama that decodes: fused weights and a preallocated cache in which every row has its own length."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import InvalidArgument, LimitExceeded
+from .llama import LlamaConfig, LlamaModule
+
+
+class Llama:
+    """A causal model over the weights of a `LlamaModule`, laid out for one step after another.
+
+    Query, key and value are one matrix product, gate and up another, and the gains of the norms are folded into the
+    columns of the product that follows. The rotary halves are interleaved, so that turning queries and keys is one
+    complex product; values ride along, turned by 1 + 0i, and keys and values enter the cache in one copy.
+
+    Args:
+        module: the weights; they are copied.
+
+    Example:
+        >>> from foretoken.model.llama import LlamaConfig, LlamaModule
+        >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=1,
+        ...     num_attention_heads=2, num_key_value_heads=1, head_dim=4, max_position_embeddings=32,
+        ...     rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=True, eos_token_id=(0,))
+        >>> session = Llama(LlamaModule(config)).open(rows=1, capacity=8)
+        >>> session.forward(np.array([[1, 2, 3]])).shape
+        torch.Size([1, 3, 16])
+    """
+
+    def __init__(self, module: LlamaModule) -> None:
+        self.config: LlamaConfig = module.config
+        with torch.no_grad():
+            self.embedding = module.model.embed_tokens.weight.detach().clone()
+            self.layers = tuple(_FusedBlock(block, self.config) for block in module.model.layers)
+            self.head = (module.lm_head.weight * module.model.norm.weight).detach()
+        self._set_rotation()
+
+    def _set_rotation(self) -> None:
+        config = self.config
+        half = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
+        angles = torch.outer(torch.arange(config.max_position_embeddings).float(), 1.0 / config.rope_theta**half)
+        turn = torch.polar(torch.ones_like(angles), angles)[:, None, :]  # (context, 1, head_dim/2)
+        turned = config.num_attention_heads + config.num_key_value_heads
+        still = torch.ones_like(turn).expand(-1, config.num_key_value_heads, -1)
+        self.turn = torch.cat((turn.expand(-1, turned, -1), still), dim=1).to(self.embedding.device)
+        length, group = config.max_position_embeddings, config.num_attention_heads // config.num_key_value_heads
+        causal = torch.ones(length, length, dtype=torch.bool, device=self.embedding.device).tril()
+        # The queries of a group stand behind each other, so their rows of the mask do too.
+        self.causal = causal.repeat_interleave(group, dim=0)  # (context · group, context)
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of a row of logits."""
+        return self.config.vocab_size
+
+    @property
+    def context(self) -> int:
+        """The most units a row may have."""
+        return self.config.max_position_embeddings
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Ids that end a row."""
+        return self.config.eos_token_id
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.device
+
+    def first(self, layers: int) -> Llama:
+        """The model of the first `layers` blocks under the same head; shares the weights (LayerSkip, 2404.16710)."""
+        if not 0 < layers <= len(self.layers):
+            raise InvalidArgument(f"layers must be in [1, {len(self.layers)}], got {layers}")
+        shallow = object.__new__(Llama)
+        shallow.__dict__.update(self.__dict__, layers=self.layers[:layers])
+        return shallow
+
+    def open(self, rows: int, capacity: int) -> LlamaSession:
+        """An empty cache for `rows` rows of at most `capacity` units each."""
+        if not 0 < capacity <= self.context:
+            raise LimitExceeded(f"capacity {capacity} is outside [1, {self.context}], the context of this model")
+        return LlamaSession(self, rows, capacity)
+
+
+class _FusedBlock:
+    """The weights of one block, fused."""
+
+    def __init__(self, block: torch.nn.Module, config: LlamaConfig) -> None:
+        attention, mlp = block.self_attn, block.mlp
+        qk = torch.cat((attention.q_proj.weight, attention.k_proj.weight))
+        # Transformers turns (i, i + head_dim/2); a complex number is (2i, 2i + 1).
+        pairs = qk.view(-1, 2, config.head_dim // 2, config.hidden_size).transpose(1, 2).reshape(qk.shape)
+        gain = block.input_layernorm.weight
+        self.qkv = (torch.cat((pairs, attention.v_proj.weight)) * gain).detach()
+        self.out = attention.o_proj.weight.detach().clone()
+        gain = block.post_attention_layernorm.weight
+        self.gate_up = (torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)) * gain).detach()
+        self.down = mlp.down_proj.weight.detach().clone()
+
+
+class LlamaSession:
+    """The cache of some rows: for each block (keys and values, rows, heads, capacity + 1, head_dim)."""
+
+    def __init__(self, model: Llama, rows: int, capacity: int) -> None:
+        config = model.config
+        self.model, self.capacity = model, capacity
+        self.lengths = np.zeros(rows, dtype=np.int64)
+        shape = (2, rows, config.num_key_value_heads, capacity + 1, config.head_dim)
+        self.cache = [torch.zeros(shape, device=model.device) for _ in model.layers]
+
+    def truncate(self, lengths: np.ndarray) -> None:
+        """Forget, row by row, everything behind `lengths`."""
+        self.lengths = np.minimum(self.lengths, lengths)
+
+    def select(self, rows: np.ndarray) -> None:
+        """Keep these rows, in this order."""
+        index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(self.model.device)
+        self.cache = [cache.index_select(1, index) for cache in self.cache]
+        self.lengths = self.lengths[rows]
+
+    @torch.inference_mode()
+    def forward(self, tokens: np.ndarray, counts: np.ndarray | None = None, *, last: bool = False) -> Tensor:
+        """Read (rows, width) ids and predict what follows each; see `Session.forward`."""
+        rows, width = tokens.shape
+        lengths = self.lengths
+        start = int(lengths[0])
+        longest = (start if rows == 1 else int(lengths.max())) + width
+        if longest > self.capacity and (need := int((lengths + (width if counts is None else counts)).max())) > (
+            self.capacity
+        ):
+            raise LimitExceeded(f"{need} units do not fit the capacity of {self.capacity}")
+        level = longest <= self.capacity and (rows == 1 or bool((lengths == start).all()))
+        place = _LevelPlace(self, start, width) if level else _RaggedPlace(self, width, min(longest, self.capacity))
+        ids = torch.from_numpy(tokens).to(self.model.device)
+        hidden = self._blocks(F.embedding(ids, self.model.embedding), place)
+        if last:
+            if counts is None:
+                hidden = hidden[:, -1:]
+            else:
+                index = torch.from_numpy(counts - 1).to(hidden.device)
+                hidden = hidden[torch.arange(rows, device=hidden.device), index][:, None]
+        self.lengths = lengths + (width if counts is None else counts)
+        hidden = F.rms_norm(hidden, hidden.shape[-1:], eps=self.model.config.rms_norm_eps)
+        return F.linear(hidden, self.model.head)
+
+    def _blocks(self, x: Tensor, place: _LevelPlace | _RaggedPlace) -> Tensor:
+        config = self.model.config
+        rows, width, hidden = x.shape
+        heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        group, eps, norm = heads // kv_heads, config.rms_norm_eps, (hidden,)
+        all_heads = heads + 2 * kv_heads
+        for block, cache in zip(self.model.layers, self.cache, strict=True):
+            qkv = F.linear(F.rms_norm(x, norm, eps=eps), block.qkv)
+            qkv = torch.view_as_complex(qkv.view(rows, width, all_heads, head_dim // 2, 2))
+            qkv = torch.view_as_real(qkv * place.turn).flatten(-2)  # (rows, width, H + 2K, D)
+            kv = qkv[:, :, heads:].view(rows, width, 2, kv_heads, head_dim).permute(2, 0, 3, 1, 4)
+            keys_values = place.write(cache, kv)  # (2, rows, K, longest, D)
+            q = qkv[:, :, :heads].view(rows, width, kv_heads, group, head_dim).transpose(1, 2)
+            y = F.scaled_dot_product_attention(
+                q.reshape(rows, kv_heads, width * group, head_dim),
+                keys_values[0],
+                keys_values[1],
+                attn_mask=place.mask,
+            )
+            y = y.view(rows, kv_heads, width, group, head_dim).transpose(1, 2).reshape(rows, width, heads * head_dim)
+            x = x + F.linear(y, block.out)
+            gate, up = F.linear(F.rms_norm(x, norm, eps=eps), block.gate_up).chunk(2, dim=-1)
+            x = x + F.linear(F.silu(gate) * up, block.down)
+        return x
+
+
+class _LevelPlace:
+    """Where new units go when all rows are equally long: one slice."""
+
+    def __init__(self, session: LlamaSession, start: int, width: int) -> None:
+        model = session.model
+        self.start, self.end = start, start + width
+        self.turn = model.turn[start : self.end]
+        group = model.config.num_attention_heads // model.config.num_key_value_heads
+        # A single unit may look at everything there is, and needs no mask.
+        self.mask = None if width == 1 else model.causal[start * group : self.end * group, : self.end]
+
+    def write(self, cache: Tensor, kv: Tensor) -> Tensor:
+        filled = cache[:, :, :, : self.end]
+        filled[:, :, :, self.start :].copy_(kv)
+        return filled
+
+
+class _RaggedPlace:
+    """Where new units go when rows differ in length: an index per unit."""
+
+    def __init__(self, session: LlamaSession, width: int, longest: int) -> None:
+        model = session.model
+        lengths = torch.from_numpy(session.lengths).to(model.device)
+        positions = lengths[:, None] + torch.arange(width, device=model.device)
+        # Padding may reach beyond the capacity: it goes to the spare slot behind it, which no mask shows.
+        self.slots = positions.clamp(max=session.capacity)
+        positions = positions.clamp_(max=model.context - 1)
+        self.longest = longest
+        self.rows = torch.arange(len(lengths), device=model.device)[:, None]
+        self.turn = model.turn[positions]
+        group = model.config.num_attention_heads // model.config.num_key_value_heads
+        index = (positions[:, :, None] * group + torch.arange(group, device=model.device)).flatten(1)
+        self.mask = model.causal[index, :longest][:, None]  # (rows, 1, width · group, longest)
+
+    def write(self, cache: Tensor, kv: Tensor) -> Tensor:
+        # Advanced indices around a slice put the indexed axes first: (rows, width, 2, K, D).
+        cache[:, self.rows, :, self.slots] = kv.permute(1, 3, 0, 2, 4)
+        return cache[:, :, :, : self.longest]

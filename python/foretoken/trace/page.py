@@ -1,0 +1,141 @@
+"""A trace as HTML: a whole document, or a fragment for a notebook, from the same parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from importlib import resources
+from string import Template
+
+import numpy as np
+
+from ..canvas import TIE, Stats, Step
+from . import charts
+from .marks import percent, visible
+
+_HUES = 6  # colours for drafters in trace.html; a seventh drafter takes the first colour again
+_ENDED = {"end": "ended by the model", "stop": "ended by a stop text", "length": "ended by max_tokens"}
+
+
+class Page:
+    """Renders what a `Trace` holds; see there for the arguments."""
+
+    def __init__(
+        self, steps: Sequence[Step], prompts: Sequence[np.ndarray], stats: Stats, piece: Callable[[int], str]
+    ) -> None:
+        self.prompts, self.stats, self.piece = prompts, stats, piece
+        self.sources = list(dict.fromkeys(step.source for step in steps if step.drafted))
+        self.rows: list[list[Step]] = [[] for _ in range(max([len(prompts), *(step.row + 1 for step in steps)]))]
+        for step in steps:
+            self.rows[step.row].append(step)
+
+    def document(self) -> str:
+        """A whole page with style and script inside."""
+        return Template(_template()).substitute(
+            top=self._legend() + self._figures(),
+            rows=self._rows(replay=True),
+            charts=charts.acceptance(self.stats) + charts.time(self.stats),
+            guesses="" if self.sources else "hidden",
+        )
+
+    def fragment(self) -> str:
+        """The rows, the figures and the legend, with the style, for a notebook's cell."""
+        style = _template().partition("<style>")[2].partition("</style>")[0]
+        parts = self._rows(replay=False) + self._figures() + self._legend()
+        return f'<div class="foretoken"><style>{style}</style>{parts}</div>'
+
+    def _legend(self) -> str:
+        keys = ['<span class="t given">given</span> the prompt', '<span class="t">chosen</span> by the model, one a forward']
+        for source in self.sources:
+            drafted, accepted = self.stats.by_source.get(source, (0, 0))
+            share = f", {accepted:,} of {drafted:,}" if drafted else ""
+            keys.append(f'<span class="t"{self._hue(source)}>{visible(source)}</span> guessed, and right{share}')
+        if self.sources:
+            keys.append('<span class="t instead">chosen</span> instead of a <del>refused</del> guess: point at it')
+        how = (
+            "A cheap drafter guesses the next few tokens and one forward checks them all. The model decides about every "
+            "token; right guesses only bring them sooner."
+            if self.sources
+            else "Nothing was guessed here, so each token took a forward of its own."
+        )
+        return (
+            '<div class="legend"><p><b>Each time a model runs, which is called a forward, it makes one token: a word or a '
+            f'piece of one.</b> {how}</p><p class="keys">{"".join(f"<span>{key}</span>" for key in keys)}</p></div>'
+        )
+
+    def _figures(self) -> str:
+        stats = self.stats
+        figures = {
+            "tokens a forward": f"{stats.tokens_per_forward:.2f}",
+            "tokens": f"{stats.tokens:,}",
+            "forwards" if len(self.rows) == 1 else "forwards for all rows": f"{stats.forwards:,}",
+            "of the guesses right": percent(stats.acceptance) if stats.drafted else "–",
+            "near ties": f"{stats.near_ties:,}",
+            "tokens a second": f"{stats.tokens_per_second:,.0f}" if stats.seconds["total"] else "–",
+        }
+        cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items())
+        return f'<dl class="figures">{cells}</dl>'
+
+    def _rows(self, *, replay: bool) -> str:
+        samples = max(1, math.ceil(len(self.rows) / max(1, len(self.prompts))))
+        button = '<button class="replay" hidden>▶ replay</button>' if replay else ""
+        sections = []
+        for index, steps in enumerate(self.rows):
+            prompt = self.prompts[index // samples] if self.prompts else ()
+            name = "Text" if len(self.rows) == 1 else f"Text {index // samples + 1}"
+            name += f", sample {index % samples + 1}" if samples > 1 else ""
+            made = sum(len(step.tokens) for step in steps)
+            note = f"{len(prompt):,} tokens given, {made:,} made in {len(steps):,} forwards"
+            if steps and steps[-1].finish_reason:
+                note += f", {_ENDED[steps[-1].finish_reason]}"
+            given = "".join(f'<span class="t given">{visible(self.piece(int(unit)))}</span>' for unit in prompt)
+            tokens = "".join(self._tokens(forward, step) for forward, step in enumerate(steps, start=1))
+            sections.append(
+                f'<section class="row"><header><h2>{name} <small>{note}</small></h2>{button}</header>'
+                f'<div class="text" dir="auto">{given}{tokens}</div><p class="note">A column is a forward, a square a '
+                f"token; pale squares are guesses that were dropped.</p>{charts.strip(steps, self._hue)}</section>"
+            )
+        return "".join(sections)
+
+    def _tokens(self, forward: int, step: Step) -> str:
+        spans = []
+        for place, token in enumerate(step.tokens):
+            hue, guess, focus = "", "", '"'
+            if place < step.accepted:
+                hue = self._hue(step.source)
+            elif place < len(step.drafted):
+                guess, focus = f"<del>{self._quote(step.drafted[place])}</del>", ' instead" tabindex="0"'
+            spans.append(
+                f'<span class="t{focus} data-f="{forward}"{hue}>{guess}{visible(self.piece(token))}'
+                f'<span class="tip" role="tooltip">{self._tip(forward, step, place, guess)}</span></span>'
+            )
+        return "".join(spans)
+
+    def _tip(self, forward: int, step: Step, place: int, guess: str) -> str:
+        token, source = step.tokens[place], f"<b>{visible(step.source)}</b>"
+        chosen = f"<q>{self._quote(token)}</q>"
+        if place < step.accepted:
+            head = f"{source} guessed {chosen}, and the model chose it"
+        elif guess:
+            head = f"{source} guessed {guess}, the model chose {chosen} instead"
+            behind = " ".join(f"<del>{self._quote(unit)}</del>" for unit in step.drafted[place + 1 :])
+            head += f"<small>dropped with it: {behind}</small>" if behind else ""
+        else:
+            head = f"the model chose {chosen}"
+        facts = [f"forward {forward}", f"token id {token}"]
+        if step.logprobs:
+            facts.append(f"probability {percent(math.exp(step.logprobs[place]))}")
+        if step.gaps and step.gaps[place] < TIE:
+            facts.append(f"near tie: the next one was {step.gaps[place]:.1e} nats behind")
+        best = ", ".join(f"<q>{self._quote(i)}</q> {percent(math.exp(p))}" for i, p in step.top[place]) if step.top else ""
+        return f"{head}<small>{' · '.join(facts)}</small>" + (f"<small>most probable: {best}</small>" if best else "")
+
+    def _quote(self, token: int) -> str:
+        return visible(self.piece(token), breaks=False)
+
+    def _hue(self, source: str) -> str:
+        return f' data-d="{self.sources.index(source) % _HUES}"'
+
+
+def _template() -> str:
+    return (resources.files(__package__) / "trace.html").read_text(encoding="utf-8")

@@ -1,0 +1,46 @@
+//! Stop strings for Python.
+
+use foretoken_core::stop::StopStrings;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyType};
+
+use crate::arguments::Whole;
+use crate::door::{enter, enter_short, raise};
+
+/// Finds the first stop string of a stream of bytes.
+#[pyclass(frozen, name = "StopStrings", module = "foretoken._rust")]
+struct PyStopStrings(StopStrings);
+
+#[pymethods]
+impl PyStopStrings {
+    #[new]
+    fn new(py: Python<'_>, strings: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let strings = strings.extract::<Vec<Bound<'_, PyBytes>>>().map_err(|_| {
+            let message = "stop strings come as a sequence of bytes: encode text as the tokenizer does, mostly UTF-8";
+            raise(py, "ArgumentTypeError", message.to_owned())
+        })?;
+        let strings = strings.iter().map(|string| string.as_bytes().to_vec()).collect();
+        enter(py, || StopStrings::new(strings)).map(Self)
+    }
+
+    /// The strings it looks for.
+    #[getter]
+    fn strings<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        self.0.strings().iter().map(|string| PyBytes::new(py, string)).collect()
+    }
+
+    fn feed(&self, py: Python<'_>, state: Whole, data: &[u8]) -> PyResult<(u32, usize, Option<i64>)> {
+        // One look-up a byte: the few bytes of a token take less than leaving the interpreter.
+        let fed = enter_short(py, || self.0.feed(state.0, data))?;
+        Ok((fed.state, fed.hold, fed.match_start))
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (Vec<Bound<'py, PyBytes>>,)) {
+        (slf.get_type(), (slf.get().strings(slf.py()),))
+    }
+}
+
+/// Adds this file's names to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyStopStrings>()
+}
