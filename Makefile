@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 LOCKED := $(if $(CI),--locked)
 RUST := $(wildcard Cargo.toml Cargo.lock) $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print)
-BENCHES := $(sort $(wildcard benches/[a-z]*.py))
+BENCHES ?= $(sort $(wildcard benches/[a-z]*.py))
 
 INSTALLED := $(VENV)/.foretoken-installed
 BUILT := $(VENV)/.foretoken-built
@@ -29,7 +29,7 @@ help: ## List the commands
 	@echo "  (PYTHON=python3.12 chooses the Python, VENV=folder the environment)"
 
 demo: $(BUILT) ## Install what is needed, the first time, and write a story with the shipped model
-	@$(BIN)/foretoken generate "Once upon a time" --max-tokens 200 --seed 7
+	@$(BIN)/foretoken generate "Once upon a time" --max-tokens 200 --seed 7 --drafter several
 
 test: check ## Build everything and run every check and every test
 	cargo test $(LOCKED)
@@ -38,18 +38,19 @@ test: check ## Build everything and run every check and every test
 check: setup ## Formatters, linters and type checkers only
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest foretoken._rust --mypy-config-file pyproject.toml
 
 setup: $(TOOLS) $(BUILT) ## The environment of a contributor: the package in place, built, and the tools
 
 bench: setup ## Measure what a user feels, beside other libraries, in one run
-	@for file in $(BENCHES); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(BENCHES); do echo "== $$file"; $(BIN)/python "$$file" || failed="$$failed $$file"; done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 dist: $(TOOLS) ## Build the wheel and the source archive into dist/
-	$(BIN)/maturin build --release --sdist --out dist
+	$(BIN)/python -m maturin build --release --sdist --out dist
 
 clean: ## Remove what was built; the environment stays
 	rm -rf target dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
@@ -62,18 +63,19 @@ $(BIN)/pip:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV_FLAGS) $(VENV) || { rm -rf $(VENV); exit 1; }
 	test -x $@ || $(BIN)/python -m ensurepip --default-pip
 
-# Without build isolation pip takes the maturin that later builds take too, so the core is compiled once.
+# Without build isolation pip takes the maturin that later builds take too, so the core is compiled once. Pip is left to
+# talk only where it has something to say: torch is large.
 $(INSTALLED): pyproject.toml | $(BIN)/pip
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.85 or newer with rustup"; exit 1; }
-	@$(BIN)/python -c 'import torch' 2>/dev/null || echo "torch comes first: it is large, and this is the only time"
-	$(PIP) 'maturin>=1.14,<2'
-	$(PIP) --no-build-isolation --editable .
+	@$(BIN)/python -c 'import torch' 2>/dev/null && quiet=--quiet || echo "fetching torch first: large, but only once"; \
+	$(PIP) --quiet 'maturin>=1.14,<2' && echo "installing, and compiling the core: a minute or two" && \
+	$(PIP) $$quiet --no-build-isolation --editable .
 	@touch $@
 
 $(BUILT): $(RUST) $(INSTALLED)
-	$(BIN)/maturin develop --release --skip-install $(LOCKED)
+	@$(BIN)/python -m maturin develop --quiet --release --skip-install $(LOCKED)
 	@touch $@
 
 $(TOOLS): $(INSTALLED)
-	$(PIP) --no-build-isolation --editable '.[dev]'
+	$(PIP) --quiet --no-build-isolation --editable '.[dev]'
 	@touch $@

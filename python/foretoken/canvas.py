@@ -18,7 +18,7 @@ FinishReason = Literal["end", "stop", "length"]
 """Why a row ended: the model's END token, a stop token or string, or `max_tokens`."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Canvas:
     """Rows of units, some known, some `UNKNOWN`; a row that only has known units is open to the right.
 
@@ -37,6 +37,8 @@ class Canvas:
     rows: Sequence[np.ndarray]
 
     def __init__(self, rows: Iterable[Sequence[int] | np.ndarray]) -> None:
+        if not isinstance(rows, Iterable):
+            raise ArgumentTypeError(f"a canvas takes several rows, got {type(rows).__name__}")
         object.__setattr__(self, "rows", tuple(_row(i, row) for i, row in enumerate(rows)))
         if not self.rows:
             raise InvalidArgument("the canvas has no rows; pass at least one prompt")
@@ -53,7 +55,10 @@ class Canvas:
 
 
 def _row(index: int, units: Sequence[int] | np.ndarray) -> np.ndarray:
-    array = np.asarray(units)
+    try:
+        array = np.asarray(units)
+    except (ValueError, TypeError) as error:  # rows within the row, or a tensor that is not on the CPU
+        raise ArgumentTypeError(f"row {index} of the canvas is no row of integers: {error}") from None
     if array.size == 0:
         raise InvalidArgument(f"row {index} of the canvas is empty; a row needs at least one known unit")
     if array.ndim != 1 or array.dtype.kind not in "iu":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from . import kernels
 from .canvas import Step
@@ -35,17 +37,26 @@ class StopRule:
         codec: Text | None,
         min_tokens: int,
     ) -> None:
+        if not isinstance(stop, Iterable):
+            raise ArgumentTypeError(f"stop takes a string or several, got {type(stop).__name__}")
         strings = [stop] if isinstance(stop, str) else list(stop)
-        for string in strings:
-            if not isinstance(string, str):
-                raise ArgumentTypeError(f"stop takes strings, got {type(string).__name__}")
-            if not string:
-                raise InvalidArgument("a stop string is empty; it would end every text at once")
+        encoded = [_encode(string) for string in strings]
         if strings and codec is None:
             raise InvalidArgument("stop strings need a codec that turns units into text")
         self.end_tokens, self.stop_tokens = end_tokens, stop_tokens
         self.codec, self.min_tokens = codec, min_tokens
-        self.strings = kernels.StopStrings([string.encode() for string in strings]) if strings else None
+        self.strings = kernels.StopStrings(encoded) if strings else None
+
+
+def _encode(string: object) -> bytes:
+    if not isinstance(string, str):
+        raise ArgumentTypeError(f"stop takes strings, got {type(string).__name__}")
+    if not string:
+        raise InvalidArgument("a stop string is empty; it would end every text at once")
+    try:
+        return string.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"stop string {string!r} is not valid Unicode at character {error.start}") from None
 
 
 @dataclasses.dataclass
@@ -54,17 +65,22 @@ class RowEnding:
 
     rule: StopRule
     limit: int
+    prompt: Sequence[int] | np.ndarray = ()
 
     def __post_init__(self) -> None:
         self._count = 0
         self._state = 0  # of the stop-string automaton
         self._held = b""  # bytes that may yet turn out to begin a stop string
         self._utf8 = incremental_utf8()
-        self._text = None if self.rule.codec is None else self.rule.codec.stream()
+        self._text = None if self.rule.codec is None else self.rule.codec.stream(self.prompt)
 
     def end(self, step: Step) -> None:
         """Cut the step where the row ends, say why, and set its text."""
         rule, count = self.rule, self._count
+        if self.limit == 0:  # its prompt fills the context, other rows of the batch go on
+            step.finish_reason = "length"
+            _cut(step, 0)
+            return
         ready = b""
         stopped = False
         for place, token in enumerate(step.tokens):
@@ -91,7 +107,7 @@ class RowEnding:
         if self._text is not None:
             finished = step.finish_reason is not None
             if finished and not stopped:
-                ready += self._held  # nothing follows that could complete a stop string
+                ready += self._held + self._text.finish()  # nothing follows that could complete anything
             step.text = self._utf8.decode(ready, final=finished)
 
     def _look_for_stop(self, new: bytes) -> tuple[bytes, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +14,7 @@ from . import kernels
 from .canvas import Canvas, Stats, Step
 from .codec.text import Text
 from .ending import RowEnding, StopRule
-from .errors import ArgumentTypeError, InvalidArgument, LimitExceeded, ShapeError
+from .errors import ArgumentTypeError, InvalidArgument, LimitExceeded, ShapeError, UnsupportedModel
 from .generation import Generation, Row
 from .sampler import Sampler
 from .strategy.autoregressive import Autoregressive
@@ -132,7 +132,8 @@ class _Run:
         if not isinstance(sampler, Sampler):
             raise ArgumentTypeError(f"sampler must be a Sampler, got {type(sampler).__name__}")
         if not isinstance(canvas, Canvas):
-            raise ArgumentTypeError(f"canvas must be a Canvas, got {type(canvas).__name__}; codec.canvas([...]) makes one")
+            kind = type(canvas).__name__
+            raise ArgumentTypeError(f"canvas must be a Canvas, got {kind}; codec.canvas([...]) makes one")
         if not canvas.is_prefix:
             raise InvalidArgument("this canvas has unknown positions inside; Autoregressive only continues rows")
         for name, value, low, high in (
@@ -141,6 +142,8 @@ class _Run:
             ("max_tokens", 0 if max_tokens is None else max_tokens, 0, 2**31),
         ):  # fmt: skip
             _check_integer(name, value, low, high)
+        if strategy is not None and not hasattr(strategy, "run"):
+            raise ArgumentTypeError(f"strategy must be a Strategy, got {strategy!r}; Autoregressive() is one")
         rows = len(canvas.rows) * n
         if rows > MAXIMUM_ROWS:
             raise LimitExceeded(f"{len(canvas.rows)} prompts × {n} samples are {rows} rows, at most {MAXIMUM_ROWS}")
@@ -149,9 +152,13 @@ class _Run:
         self.model, self.canvas, self.codec, self.n = model, canvas, codec, n
         self.strategy = Autoregressive() if strategy is None else strategy
         _check_vocabulary(model, canvas, codec)
-        ends = tuple(model.end_tokens if end_tokens is None else end_tokens)
+        ends = _check_ids("end_tokens", model.end_tokens if end_tokens is None else end_tokens, model.vocab_size)
+        stops = _check_ids("stop_tokens", stop_tokens, model.vocab_size)
+        limits = _limits(model, canvas, max_tokens)
+        if min_tokens > limits.min():
+            raise LimitExceeded(f"min_tokens is {min_tokens}, a prompt leaves room for {limits.min()} in the context")
         self.rule = StopRule(
-            end_tokens=frozenset(ends), stop_tokens=frozenset(stop_tokens), stop=stop, codec=codec, min_tokens=min_tokens
+            end_tokens=frozenset(ends), stop_tokens=frozenset(stops), stop=stop, codec=codec, min_tokens=min_tokens
         )
         self.stats = Stats(prompt_tokens=int(sum(canvas.lengths)) * n)
         self.request = Request(
@@ -159,17 +166,19 @@ class _Run:
             n=n,
             sampler=sampler,
             compiled=kernels.compile_sampler(
-                sampler, vocab_size=model.vocab_size, end_tokens=[*ends, *stop_tokens], min_tokens=min_tokens
+                sampler, vocab_size=model.vocab_size, end_tokens=[*ends, *stops], min_tokens=min_tokens
             ),
             seeds=_seeds(seed, len(canvas.rows)).repeat(n),
             samples=np.tile(np.arange(n, dtype=np.uint32), len(canvas.rows)),
-            limits=_limits(model, canvas, max_tokens).repeat(n),
+            limits=limits.repeat(n),
             min_tokens=min_tokens,
             logprobs=logprobs,
             threads=threads,
             stats=self.stats,
         )
-        self.endings = [RowEnding(self.rule, int(limit)) for limit in self.request.limits]
+        self.endings = [
+            RowEnding(self.rule, int(limit), canvas.rows[row // n]) for row, limit in enumerate(self.request.limits)
+        ]
 
     def steps(self) -> Iterator[Step]:
         """Drive the strategy, end rows where they end, count."""
@@ -224,20 +233,39 @@ def _check_integer(name: str, value: object, low: int, high: int) -> None:
 
 
 def _check_vocabulary(model: Any, canvas: Canvas, codec: Text | None) -> None:
-    vocab = getattr(model, "vocab_size", None)
-    if vocab is None:
-        return  # not a model of units: the strategy says what it lacks
+    if missing := [name for name in ("vocab_size", "context", "end_tokens") if not hasattr(model, name)]:
+        raise UnsupportedModel(
+            f"{type(model).__name__} lacks {missing} and is no model of units; wrap a transformers model in "
+            "foretoken.HuggingFace, and of a pipeline pass .model"
+        )
+    vocab = model.vocab_size
     if codec is not None and codec.vocab_size > vocab:
-        raise ShapeError(f"the tokenizer has ids up to {codec.vocab_size - 1}, the model only {vocab}; they do not belong together")
+        raise ShapeError(
+            f"the tokenizer has ids up to {codec.vocab_size - 1}, the model only {vocab}; they do not belong together"
+        )
     highest = max(int(row.max()) for row in canvas.rows)
     if highest >= vocab:
         raise InvalidArgument(f"the canvas holds id {highest}, the model's vocabulary is [0, {vocab})")
 
 
+def _check_ids(name: str, ids: Sequence[int], vocab: int) -> tuple[int, ...]:
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise ArgumentTypeError(f"{name} takes a sequence of ids, got {ids!r}")
+    ids = tuple(ids)
+    for value in ids:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise ArgumentTypeError(f"{name} takes integers, got {value!r}")
+        if not 0 <= value < vocab:
+            raise InvalidArgument(f"{name} holds {value}, the model's vocabulary is [0, {vocab})")
+    return tuple(int(value) for value in ids)
+
+
 def _seeds(seed: int | Sequence[int] | None, prompts: int) -> np.ndarray:
     if seed is None:
         seed = secrets.randbits(64)
-    seeds = [seed] * prompts if isinstance(seed, (int, np.integer)) else list(seed)
+    if not isinstance(seed, (int, np.integer, Iterable)):
+        raise ArgumentTypeError(f"seed must be an integer, or one for each prompt, got {seed!r}")
+    seeds = list(seed) if isinstance(seed, Iterable) else [seed] * prompts
     if len(seeds) != prompts:
         raise ShapeError(f"{len(seeds)} seeds were given for {prompts} prompts")
     for value in seeds:
@@ -250,9 +278,7 @@ def _seeds(seed: int | Sequence[int] | None, prompts: int) -> np.ndarray:
 
 def _limits(model: Any, canvas: Canvas, max_tokens: int | None) -> np.ndarray:
     lengths = np.array(canvas.lengths, dtype=np.int64)
-    context = getattr(model, "context", None)
-    if context is None:
-        return np.full(len(lengths), 0 if max_tokens is None else max_tokens)
+    context = model.context
     if (longest := int(lengths.max())) > context:
         raise LimitExceeded(f"prompt {int(lengths.argmax())} has {longest} tokens, the model's context is {context}")
     room = context - lengths

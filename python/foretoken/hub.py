@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .codec.text import Text
 from .drafter.small_model import SmallModel
-from .errors import CheckpointError, ShapeError, UnknownModel
+from .errors import ArgumentTypeError, CheckpointError, ShapeError, UnknownModel
 from .model.checkpoint import TOKENIZER, load_llama
 from .model.llama_session import Llama
 from .pipeline import Pipeline
@@ -49,10 +49,10 @@ def load(name_or_folder: str | os.PathLike[str]) -> Pipeline:
         >>> load("tales")("Once upon a time", max_tokens=3, seed=7).stats.tokens
         3
     """
-    name = os.fspath(name_or_folder)
+    name = _name(name_or_folder)
     folder = Path(name)
-    if not folder.is_dir():
-        if folder.exists():
+    if not os.path.isdir(folder):
+        if os.path.exists(folder):
             raise CheckpointError(f"{name} is a file; pass the folder that holds config.json and model.safetensors")
         folder = path(name)
     model = Llama(load_llama(folder))
@@ -68,5 +68,13 @@ def small_model(name_or_folder: str | os.PathLike[str]) -> SmallModel:
     Raises:
         UnknownModel: there is none.
     """
-    name = os.fspath(name_or_folder)
+    name = _name(name_or_folder).rstrip("/" + os.sep)
     return SmallModel(load(f"{name}-draft" if not name.endswith("-draft") else name).model)
+
+
+def _name(name_or_folder: object) -> str:
+    if not isinstance(name_or_folder, (str, os.PathLike)):
+        raise ArgumentTypeError(f"a model is a name or a folder, got {type(name_or_folder).__name__}")
+    if not (name := os.fspath(name_or_folder)):
+        raise UnknownModel(f"the name of the model is empty; there are {names()}, or pass a folder")
+    return os.fsdecode(name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,8 @@ class Sampler:
     Other args:
         typical_p: keeps the mass p nearest to the entropy, in (0, 1]; 1 is off (2202.00666).
         top_n_sigma: keeps logits within n standard deviations of the best; 0 is off (2411.07641).
-        xtc_probability: how often the tokens above `xtc_threshold` but the least probable of them are removed; 0 is off.
+        xtc_probability: how often the tokens above `xtc_threshold`, but the least probable of them, are removed; 0 is
+            off.
         xtc_threshold: probability from which XTC calls a token a top choice, in [0, 1].
         dry_multiplier: strength of the penalty on tokens that would continue a repeated sequence; 0 is off.
         dry_base: how that penalty grows with each repeated token, ≥ 1.
@@ -90,22 +92,27 @@ class Sampler:
             _check_number(name, getattr(self, name), low, high, open_low=open_low)
         for name in ("top_k", "dry_allowed_length", "dry_range"):
             _check_integer(name, getattr(self, name))
-        for name in ("dry_breakers", "allowed_tokens"):
-            for token in getattr(self, name) or ():
-                _check_integer(name, token)
+        self._set("dry_breakers", _tokens("dry_breakers", self.dry_breakers))
+        if self.allowed_tokens is not None:
+            self._set("allowed_tokens", _tokens("allowed_tokens", self.allowed_tokens))
+            if not self.allowed_tokens:
+                raise InvalidArgument("allowed_tokens is empty: nothing could be drawn; pass None to allow all")
+        if not isinstance(self.logit_bias, Mapping):
+            raise ArgumentTypeError(f"logit_bias maps token ids to numbers, got {type(self.logit_bias).__name__}")
         for token, bias in self.logit_bias.items():
             _check_integer("logit_bias", token)
             _check_number(f"logit_bias[{token}]", bias, -math.inf, math.inf, open_low=True)
-        for word in self.bad_words:
-            if isinstance(word, str) or not len(word):
-                raise InvalidArgument(f"bad_words holds sequences of token ids, none empty; got {word!r}")
-            for token in word:
-                _check_integer("bad_words", token)
-        if self.allowed_tokens is not None and not len(self.allowed_tokens):
-            raise InvalidArgument("allowed_tokens is empty: nothing could be drawn; pass None to allow all")
+        self._set("logit_bias", {int(token): float(bias) for token, bias in self.logit_bias.items()})
+        self._set("bad_words", tuple(_tokens("bad_words", word) for word in _sequence("bad_words", self.bad_words)))
+        if () in self.bad_words:
+            raise InvalidArgument("bad_words holds an empty sequence; leave it out")
         if self.processor is not None and not callable(self.processor):
             raise ArgumentTypeError(f"processor must be callable, got {type(self.processor).__name__}")
         self._check_contradictions()
+
+    def _set(self, name: str, value: object) -> None:
+        # Copies, so that a list that is changed later does not change the sampler.
+        object.__setattr__(self, name, value)
 
     def _check_contradictions(self) -> None:
         unlike_greedy = {
@@ -168,10 +175,25 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 def _check_number(name: str, value: object, low: float, high: float, *, open_low: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
         raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}")
+    if isinstance(value, int) and abs(value) >= 2**1023:
+        raise InvalidArgument(f"{name} is an integer beyond the largest float")
     inside = (low < value if open_low else low <= value) and (value <= high if math.isfinite(high) else value < high)
     if not inside:  # NaN fails every comparison
         brackets = "(" if open_low else "[", "]" if math.isfinite(high) else ")"
         raise InvalidArgument(f"{name} must be in {brackets[0]}{low}, {high}{brackets[1]}, got {value}")
+
+
+def _sequence(name: str, values: object) -> Iterable[Any]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ArgumentTypeError(f"{name} takes a sequence, got {values!r}")
+    return values
+
+
+def _tokens(name: str, values: object) -> tuple[int, ...]:
+    tokens = tuple(_sequence(name, values))
+    for token in tokens:
+        _check_integer(name, token)
+    return tuple(int(token) for token in tokens)
 
 
 def _check_integer(name: str, value: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from tokenizers import Tokenizer, decoders
 
 from ..canvas import Canvas
 from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument
+
+_LARGEST_VOCABULARY = 2**24
+_WINDOW = 16  # ids before a text that may decide how it begins
 
 
 class Text:
@@ -35,11 +38,23 @@ class Text:
 
     @staticmethod
     def from_file(path: Path) -> Text:
-        """Read a `tokenizer.json`."""
+        """Read a `tokenizer.json`; padding and truncation it may ask for are left out, they would change prompts.
+
+        Raises:
+            CheckpointError: the file is missing, broken, or gives two tokens one id.
+        """
         try:
-            return Text(Tokenizer.from_file(str(path)))
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from None
+            tokenizer = Tokenizer.from_file(str(path))
+        except BaseException as error:
+            raise CheckpointError(f"cannot read the tokenizer {path}: {_complaint(error)}") from None
+        ids = tokenizer.get_vocab(with_added_tokens=True).values()
+        if max(ids, default=0) >= _LARGEST_VOCABULARY:
+            raise CheckpointError(f"the tokenizer {path} has ids up to {max(ids)}, supported are {_LARGEST_VOCABULARY}")
+        if len(set(ids)) < len(ids):
+            raise CheckpointError(f"the tokenizer {path} gives {len(ids) - len(set(ids))} ids to more than one token")
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return Text(tokenizer)
 
     @property
     def vocab_size(self) -> int:
@@ -54,7 +69,7 @@ class Text:
         """Token ids of a text, (length,) int64.
 
         Raises:
-            InvalidArgument: the text is empty, or holds half of a surrogate pair.
+            InvalidArgument: the text is empty, holds half of a surrogate pair, or is more than the tokenizer can take.
             ArgumentTypeError: it is not a string.
         """
         if not isinstance(text, str):
@@ -63,30 +78,59 @@ class Text:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidArgument(f"the prompt is not valid Unicode at character {error.start}") from None
-        ids = np.array(self.tokenizer.encode(text).ids, dtype=np.int64)
+        try:
+            ids = np.array(self.tokenizer.encode(text).ids, dtype=np.int64)
+        except BaseException as error:
+            raise InvalidArgument(f"the tokenizer cannot encode the prompt: {_complaint(error)}") from None
         if not ids.size:
             raise InvalidArgument("the prompt is empty; a model continues at least one token, pass for example '\\n'")
         return ids
 
     def canvas(self, prompts: Sequence[str]) -> Canvas:
-        """The prompts as rows of known units."""
+        """The prompts as rows of known units.
+
+        Raises:
+            ArgumentTypeError: they are no sequence of strings.
+            InvalidArgument: there is none, or one is empty.
+        """
+        if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Iterable):
+            raise ArgumentTypeError(f"prompts must be a sequence of strings, got {type(prompts).__name__}")
         return Canvas([self.encode(prompt) for prompt in prompts])
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of ids; bytes that are no whole character become U+FFFD."""
-        if self._pieces is None:
-            return self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return b"".join(self._pieces[i] for i in ids).decode(errors="replace")
+        """The text of ids; bytes that are no whole character become U+FFFD, ids the tokenizer lacks become nothing.
+
+        Raises:
+            InvalidArgument: an id is negative.
+            ArgumentTypeError: the ids are no integers.
+        """
+        array = np.asarray(ids)
+        if array.size and array.dtype.kind not in "iu":
+            raise ArgumentTypeError(f"ids must be integers, got {array.dtype}")
+        if array.size and array.min() < 0:
+            raise InvalidArgument(f"an id is at least 0, got {array.min()}")
+        known = array[array < self.vocab_size].tolist()
+        if self._pieces is not None:
+            return b"".join([self._pieces[i] for i in known]).decode(errors="replace")
+        text = self.tokenizer.decode(known, skip_special_tokens=True)
+        if "�" in text:  # the library gives up on all the bytes around a broken one
+            stream = self.stream()
+            text = b"".join([*map(stream.feed, known), stream.finish()]).decode()
+        return text
 
     def piece(self, token: int) -> str:
         """What one token looks like on its own; special tokens show their name."""
-        if self._pieces is None or not self._pieces[token]:
-            return self.tokenizer.id_to_token(token) or f"<{token}>"
+        if self._pieces is None or not 0 <= token < len(self._pieces) or not self._pieces[token]:
+            return (self.tokenizer.id_to_token(token) if token >= 0 else None) or f"<{token}>"
         return self._pieces[token].decode(errors="replace")
 
-    def stream(self) -> TextStream:
-        """A decoder that is fed token by token."""
-        return TextStream(self)
+    def stream(self, after: Sequence[int] | np.ndarray = ()) -> TextStream:
+        """A decoder that is fed token by token.
+
+        Args:
+            after: ids of the text that is continued; some tokenizers write the space between words or not by them.
+        """
+        return TextStream(self, after)
 
     @cached_property
     def _pieces(self) -> list[bytes] | None:
@@ -104,6 +148,13 @@ class Text:
         return pieces
 
 
+def _complaint(error: BaseException) -> str:
+    """What the tokenizers library says: it raises bare Exception, and panics are no Exception at all."""
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
+    return str(error)
+
+
 def _byte_alphabet() -> dict[int, str]:
     """Byte → the printable character that byte-level BPE writes for it (GPT-2)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -112,19 +163,54 @@ def _byte_alphabet() -> dict[int, str]:
 
 
 class TextStream:
-    """Ids in, bytes out, as far as they can no longer change."""
+    """Ids in, bytes out, as far as they can no longer change.
 
-    def __init__(self, codec: Text) -> None:
-        self._pieces = codec._pieces  # noqa: SLF001 - one class in two parts
+    What a token adds may depend on its neighbours (a leading space, joined bytes), unless the tokenizer is byte-level:
+    it is what the text of the last certain ids and the new ones has more than the text of the last certain ids. The
+    library's `DecodeStream` raises where a broken byte follows a character made of bytes.
+    """
+
+    def __init__(self, codec: Text, after: Sequence[int] | np.ndarray = ()) -> None:
+        self._pieces = codec._pieces
         self._tokenizer = codec.tokenizer
-        self._stream = decoders.DecodeStream(skip_special_tokens=True) if self._pieces is None else None
+        self._ids: list[int] = []  # from a place on where a character begins
+        self._certain = 0  # how many of them have given their text
+        self._before = ""  # the text of those
+        if self._pieces is None:
+            start = max(0, len(after) - _WINDOW)
+            while start > 0 and self._is_byte(int(after[start])):
+                start -= 1
+            for token in after[start:]:
+                self.feed(int(token))
 
     def feed(self, token: int) -> bytes:
         """The bytes that this token adds; whole characters only if the tokenizer is not byte-level."""
         if self._pieces is not None:
-            return self._pieces[token]
-        # Other decoders look at neighbours (a leading space, joined bytes); the library keeps that window.
-        return (self._stream.step(self._tokenizer, token) or "").encode()
+            return self._pieces[token] if token < len(self._pieces) else b""  # models round their vocabulary up
+        self._ids.append(token)
+        now = self._decode(self._ids)
+        if now == self._before or now.endswith("�"):  # bytes of a character may still be to come
+            return b""
+        new = self._news(now)
+        del self._ids[: self._certain]
+        self._certain, self._before = len(self._ids), self._decode(self._ids)
+        return new.encode()
+
+    def finish(self) -> bytes:
+        """The bytes of the last tokens, if more tokens could have changed them: half a character, say."""
+        return b"" if self._pieces is not None else self._news(self._decode(self._ids)).encode()
+
+    def _news(self, now: str) -> str:
+        if now.startswith(self._before):
+            return now[len(self._before) :]
+        # One broken byte makes all the bytes around it unreadable; those before it were shown already.
+        return self._decode(self._ids[self._certain :])
+
+    def _decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _is_byte(self, token: int) -> bool:
+        return (self._tokenizer.id_to_token(token) or "").startswith("<0x")
 
 
 def incremental_utf8() -> codecs.IncrementalDecoder:

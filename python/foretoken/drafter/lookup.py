@@ -13,6 +13,11 @@ from ..errors import InvalidArgument
 from .protocol import Draft, DraftRequest
 
 
+def _check_lengths(minimum: int, maximum: int) -> None:
+    if type(minimum) is not int or type(maximum) is not int or not 1 <= minimum <= maximum <= 64:
+        raise InvalidArgument(f"need integers 1 <= minimum <= maximum <= 64, got {minimum!r} and {maximum!r}")
+
+
 @dataclasses.dataclass(frozen=True)
 class NGram:
     """Guesses what followed the most recent earlier occurrence of the last few tokens (prompt look-up, Saxena 2023).
@@ -35,8 +40,7 @@ class NGram:
     minimum: int = 2
 
     def __post_init__(self) -> None:
-        if not 1 <= self.minimum <= self.maximum <= 64:
-            raise InvalidArgument(f"need 1 <= minimum <= maximum <= 64, got {self.minimum} and {self.maximum}")
+        _check_lengths(self.minimum, self.maximum)
 
     @property
     def name(self) -> str:
@@ -76,8 +80,7 @@ class Suffix:
     minimum: int = 2
 
     def __post_init__(self) -> None:
-        if not 1 <= self.minimum <= self.maximum <= 64:
-            raise InvalidArgument(f"need 1 <= minimum <= maximum <= 64, got {self.minimum} and {self.maximum}")
+        _check_lengths(self.minimum, self.maximum)
 
     @property
     def name(self) -> str:
@@ -102,10 +105,12 @@ class LookupSession:
 
     def propose(self, rows: Sequence[int], k: int) -> list[Draft]:
         """Guess up to `k` ids for each of these rows; fewer, or none, if nothing was found."""
+        if isinstance(self._index, kernels.NGram):
+            return [Draft(self._index.propose(row, k), evidence=1) for row in rows]
         drafts = []
         for row in rows:
-            tokens, evidence = self._index.propose(row, k)
-            drafts.append(Draft(np.asarray(tokens, dtype=np.int64), evidence=evidence))
+            tokens, _, match = self._index.propose(row, k)
+            drafts.append(Draft(tokens, evidence=match))
         return drafts
 
     def judge(self, row: int, draft: Draft, accepted: int) -> None:

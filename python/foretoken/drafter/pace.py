@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .costs import Adaptive, ForwardCosts
-from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession
+from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
 
 _DECAY = 0.97  # weight of a judgement after the next one: about 30 are remembered
 _PRIOR, _PRIOR_WEIGHT = 0.6, 2.0  # a new drafter is believed to be right this often, as if judged this many times
@@ -90,6 +90,7 @@ class AdaptiveSession:
             return [NOTHING] * len(rows)
         started = time.perf_counter()
         drafts = self._session.propose(rows, budget)
+        check_drafts(drafts, len(rows), self.name)
         seconds = time.perf_counter() - started
         guessed = max((len(draft.tokens) for draft in drafts), default=0)
         if guessed:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..errors import DraftError
 from ..model.protocol import CausalModel
 from .costs import Adaptive, ForwardCosts
 
@@ -92,6 +93,21 @@ class Drafter(Protocol):
     def open(self, request: DraftRequest) -> DraftSession:
         """A session for one generation."""
         ...
+
+
+def check_drafts(drafts: Sequence[Draft], rows: int, name: str) -> None:
+    """Refuse what is not one draft of integers for each row; ids and lengths are checked where they are used.
+
+    Raises:
+        DraftError: it is not.
+    """
+    if not isinstance(drafts, Sequence) or len(drafts) != rows:
+        count = len(drafts) if isinstance(drafts, Sequence) else type(drafts).__name__
+        raise DraftError(f"drafter {name!r} returned {count} for {rows} rows, expected a list of one Draft for each")
+    for draft in drafts:
+        tokens = draft.tokens if isinstance(draft, Draft) else None
+        if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or (len(tokens) and tokens.dtype.kind not in "iu"):
+            raise DraftError(f"drafter {name!r} returned {draft!r}, expected a Draft with a 1-D array of integers")
 
 
 NOTHING = Draft(np.empty(0, dtype=np.int64))

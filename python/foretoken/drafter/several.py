@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InvalidArgument
 from .pace import CompositeSession, open_paced
-from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession
+from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
 
 
 class Several:
@@ -23,8 +23,8 @@ class Several:
         InvalidArgument: fewer than two drafters are given.
 
     Example:
-        >>> from foretoken.drafter import NGram, Suffix
-        >>> Several(Suffix(), NGram()).name
+        >>> import foretoken as ft
+        >>> ft.Several(ft.Suffix(), ft.NGram()).name
         'suffix|n-gram'
     """
 
@@ -76,7 +76,9 @@ class SeveralSession(CompositeSession):
         for child, session in enumerate(self._sessions):
             if not open_rows:
                 break
-            for row, draft in zip(open_rows, session.propose(open_rows, k), strict=True):
+            answers = session.propose(open_rows, k)
+            check_drafts(answers, len(open_rows), self._names[child])
+            for row, draft in zip(open_rows, answers, strict=True):
                 if len(draft.tokens) and (row not in best or self._worth[child] > best[row][0]):
                     best[row] = (self._worth[child], child, draft)
             if not self._ask_all:

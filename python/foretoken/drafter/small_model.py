@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..canvas import pad
-from ..errors import ShapeError, UnsupportedModel
+from ..errors import InvalidArgument, ShapeError, UnsupportedModel
 from ..model.protocol import CausalModel, Session
 from .protocol import NOTHING, Draft, DraftRequest
 
@@ -25,10 +25,14 @@ class SmallModel:
         model: a causal model over the target's vocabulary.
 
     Raises:
+        UnsupportedModel: it is no causal model.
         ShapeError: on opening, if the vocabularies differ.
     """
 
     def __init__(self, model: CausalModel) -> None:
+        if not isinstance(model, CausalModel):
+            kind = type(model).__name__
+            raise UnsupportedModel(f"SmallModel needs a causal model, {kind} is none; of a pipeline pass .model")
         self.model = model
 
     @property
@@ -53,10 +57,13 @@ class EarlyExit:
         layers: how many of the first layers, ≥ 1.
 
     Raises:
+        InvalidArgument: `layers` is no positive integer; on opening, if the target has fewer.
         UnsupportedModel: on opening, if the target cannot be cut.
     """
 
     def __init__(self, layers: int) -> None:
+        if type(layers) is not int or layers < 1:
+            raise InvalidArgument(f"layers must be a positive integer, got {layers!r}")
         self.layers = layers
 
     @property
@@ -138,7 +145,7 @@ class ModelDrafting:
             drafts[row] = Draft(guesses[line], None if probs is None else probs[line])
         return [drafts[row] for row in rows]
 
-    def _draw(self, logits, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray | None]:  # noqa: ANN001
+    def _draw(self, logits, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray | None]:
         request, order = self._request, self._order
         lines = np.array(order)
         seeds, samples = request.seeds[lines], request.samples[lines]

@@ -16,13 +16,14 @@ from .llama import LlamaConfig, LlamaModule
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 _LARGEST_HEADER = 2**24
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, copied into memory, so that a file replaced later cannot hurt.
 
     Raises:
-        CheckpointError: the file is missing, cut, malformed, names a tensor twice, or holds NaN or infinity.
+        CheckpointError: the file is missing, cut, malformed, names a tensor twice, or holds NaN, infinity or no floats.
     """
     try:
         data = path.read_bytes()
@@ -31,10 +32,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     _check_header(data, path)
     try:
         tensors = load(data)
-    except (SafetensorError, ValueError, RuntimeError) as error:
+    except (SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:  # the last: dtypes of 4 bits
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype not in _DTYPES:
+            raise CheckpointError(f"{path}: tensor {name!r} is {tensor.dtype}, weights are one of {_DTYPES}")
+        if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: tensor {name!r} holds NaN or infinity")
     return tensors
 
@@ -83,7 +86,8 @@ def load_llama(folder: Path) -> LlamaModule:
             f"{folder / WEIGHTS} does not fit {CONFIG}: {wrong[0]!r} is {found.get(wrong[0])}, "
             f"expected {expected.get(wrong[0])} ({len(wrong)} tensors differ)"
         )
-    module = LlamaModule(config)
+    with torch.random.fork_rng(devices=[]):  # the first weights are random; the caller's randomness is not ours
+        module = LlamaModule(config)
     with torch.no_grad():
         for name, weight in module.named_parameters():
             weight.copy_(tensors[name])

@@ -1,7 +1,7 @@
 """A Llama-shaped decoder to train: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 
 Parameter names are those of transformers' `LlamaForCausalLM`, so a checkpoint loads in both.
-For decoding use `foretoken.model.Llama`, which fuses these weights.
+For decoding use `foretoken.Llama`, which fuses these weights.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from ..errors import CheckpointError, InvalidArgument
 
 _FIXED = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+_ROPE = {"rope_theta", "rope_type", "type"}
 _IGNORED = {
-    "architectures", "attention_dropout", "bos_token_id", "dtype", "initializer_range", "model_type", "pad_token_id",
-    "pretraining_tp", "rope_parameters", "rope_scaling", "torch_dtype", "transformers_version", "use_cache",
+    "_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dtype", "initializer_range", "model_type",
+    "pad_token_id", "pretraining_tp", "rope_parameters", "rope_scaling", "torch_dtype", "transformers_version",
+    "use_cache",
 }  # fmt: skip
+_LONGEST_CONTEXT = 2**20  # its rotary tables take 1 GB at a head width of 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,10 +66,16 @@ class LlamaConfig:
             value = getattr(self, field.name)
             if field.type == "int" and (type(value) is not int or not 0 < value < 2**31):
                 raise InvalidArgument(f"{field.name} must be a positive integer, got {value!r}")
-            if field.type == "float" and not (isinstance(value, (int, float)) and 0 < value < float("inf")):
+            if field.type == "float" and not (type(value) in (int, float) and 0 < value < float("inf")):
                 raise InvalidArgument(f"{field.name} must be a positive number, got {value!r}")
+            if field.type == "bool" and type(value) is not bool:
+                raise InvalidArgument(f"{field.name} must be true or false, got {value!r}")
         if self.num_hidden_layers > 1000:
             raise InvalidArgument(f"num_hidden_layers is {self.num_hidden_layers}; at most 1000 are supported")
+        if self.max_position_embeddings > _LONGEST_CONTEXT:
+            raise InvalidArgument(
+                f"max_position_embeddings is {self.max_position_embeddings}; at most {_LONGEST_CONTEXT} are supported"
+            )
         if self.num_attention_heads % self.num_key_value_heads:
             raise InvalidArgument(
                 f"num_key_value_heads {self.num_key_value_heads} does not divide "
@@ -100,15 +109,20 @@ class LlamaConfig:
             if raw.pop(key, value) != value:
                 raise CheckpointError(f"{path}: {key} must be {value!r}")
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-        if not isinstance(rope, dict) or rope.get("rope_type", "default") != "default":
+        # Before transformers 4.43 the kind was called `type`; a factor or another key would change the angles.
+        if not isinstance(rope, dict) or not (rope.keys() <= _ROPE and _kind(rope) == "default"):
             raise CheckpointError(f"{path}: only the default rotary positions are supported, got {rope!r}")
-        if "rope_theta" in rope:
-            raw.setdefault("rope_theta", rope["rope_theta"])
+        if raw.setdefault("rope_theta", rope.get("rope_theta")) != rope.get("rope_theta", raw["rope_theta"]):
+            raise CheckpointError(f"{path}: rope_theta is {raw['rope_theta']!r} and, inside, {rope['rope_theta']!r}")
+        if raw["rope_theta"] is None:
+            del raw["rope_theta"]
         ends = raw.get("eos_token_id")
         raw["eos_token_id"] = tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
         names = {field.name for field in dataclasses.fields(LlamaConfig)}
         if "head_dim" not in raw and {"hidden_size", "num_attention_heads"} <= raw.keys():
-            raw["head_dim"] = int(raw["hidden_size"]) // int(raw["num_attention_heads"])  # type: ignore[call-overload]
+            width, heads = raw["hidden_size"], raw["num_attention_heads"]
+            if type(width) is int and type(heads) is int and heads > 0:  # else it is refused below
+                raw["head_dim"] = width // heads
         if unknown := sorted(raw.keys() - names - _IGNORED):
             raise CheckpointError(f"{path}: unknown keys {unknown}")
         if missing := sorted(names - raw.keys()):
@@ -131,6 +145,10 @@ class LlamaConfig:
             "dtype": "float32",
             **fields,
         }
+
+
+def _kind(rope: dict[str, object]) -> object:
+    return rope.get("rope_type", rope.get("type", "default"))
 
 
 def rotary_tables(config: LlamaConfig, length: int) -> tuple[Tensor, Tensor]:

@@ -15,14 +15,24 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def rows(path: Path) -> Iterator[dict]:
-    """The rows of one `.jsonl.xz` file."""
+    """The rows of one `.jsonl.xz` file.
+
+    Raises:
+        InvalidArgument: there is no such file.
+        CheckpointError: it is cut or damaged, or a line is no JSON object.
+    """
     try:
         with lzma.open(path, "rt", encoding="utf-8") as lines:
             for line in lines:
-                yield json.loads(line)
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise CheckpointError(f"{path} is damaged: a line holds no JSON object")
+                yield row
     except FileNotFoundError:
         raise InvalidArgument(f"no such data file: {path}; pass the folder that holds it as --data") from None
-    except (lzma.LZMAError, EOFError, ValueError) as error:
+    except (lzma.LZMAError, EOFError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"{path} is damaged: {error}") from None
 
 
@@ -72,12 +82,16 @@ def split(folder: Path, sources: tuple[str, ...], *, one_in: int = 25) -> tuple[
 
     Raises:
         InvalidArgument: a source is unknown or its file is missing.
+        CheckpointError: a file is damaged.
     """
     train: list[str] = []
     held_out: list[str] = []
     for name in sources:
         if name not in SOURCES:
             raise InvalidArgument(f"unknown source {name!r}; known: {sorted(SOURCES)}")
-        for key, text in SOURCES[name](folder):
-            (held_out if zlib.crc32(key.encode()) % one_in == 0 else train).append(text)
+        try:
+            for key, text in SOURCES[name](folder):
+                (held_out if zlib.crc32(key.encode()) % one_in == 0 else train).append(text)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{name}.jsonl.xz in {folder} has a row of another kind: {error!r}") from None
     return train, held_out

@@ -13,18 +13,21 @@ import ctypes
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional as F
 
-from ..errors import CheckpointError, InvalidArgument
+from ..codec.text import Text
+from ..errors import CheckpointError, ForetokenError, InvalidArgument, ShapeError
+from ..model.checkpoint import TOKENIZER, save_llama
 from ..model.llama import LlamaConfig, LlamaModule
 from .corpus import END_OF_TEXT, split
 from .optimizer import Muon
@@ -70,6 +73,22 @@ class LanguageConfig:
     save_every: int
     seed: int
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, lowest = getattr(self, field.name), 0 if field.name in ("warmup", "seed") else 1
+            if field.type == "int" and (type(value) is not int or not lowest <= value < 2**31):
+                raise InvalidArgument(f"{field.name} must be an integer of at least {lowest}, got {value!r}")
+        for name, low, high in (("rate", 0, math.inf), ("cooldown", -1, 1 + 1e-9)):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not low < value < high:
+                raise InvalidArgument(f"{name} is out of range: {value!r}")
+        if self.hidden_size % self.heads:
+            raise InvalidArgument(f"heads {self.heads} does not divide hidden_size {self.hidden_size}")
+        if self.window > self.context:
+            raise InvalidArgument(f"window {self.window} is longer than the context {self.context}")
+        if self.vocab_size > 2**16:
+            raise InvalidArgument(f"vocab_size is {self.vocab_size}; training tokens are kept in 16 bits")
+
     @staticmethod
     def from_file(path: Path) -> LanguageConfig:
         """Read a JSON configuration; unknown or missing keys are refused."""
@@ -77,14 +96,19 @@ class LanguageConfig:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InvalidArgument(f"no such configuration: {path}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is not JSON: {error}") from None
+        if not isinstance(raw, dict):
+            raise CheckpointError(f"{path} must hold a JSON object, got {type(raw).__name__}")
         names = {field.name for field in dataclasses.fields(LanguageConfig)}
         if raw.keys() != names:
             raise CheckpointError(
                 f"{path}: unknown keys {sorted(raw.keys() - names)}, missing keys {sorted(names - raw.keys())}"
             )
-        return LanguageConfig(**raw | {"sources": tuple(raw["sources"])})
+        try:
+            return LanguageConfig(**raw | {"sources": tuple(raw["sources"])})
+        except (InvalidArgument, TypeError) as error:
+            raise CheckpointError(f"{path}: {error}") from None
 
     def model(self, end: int) -> LlamaConfig:
         """The shape of the model that this run trains."""
@@ -138,7 +162,9 @@ def prepare(config: LanguageConfig, data: Path, out: Path) -> tuple[Tokenizer, n
     if not tokens_file.exists():
         train, _ = split(data, config.sources)
         if config.tokenizer:
-            tokenizer = Tokenizer.from_file(str(Path(config.tokenizer.format(out=out.parent)) / "tokenizer.json"))
+            tokenizer = Text.from_file(Path(config.tokenizer.format(out=out.parent)) / TOKENIZER).tokenizer
+            if (ids := tokenizer.get_vocab_size()) > config.vocab_size:
+                raise ShapeError(f"the tokenizer has {ids} ids, vocab_size is {config.vocab_size}")
         else:
             tokenizer = train_tokenizer(train, config.vocab_size)
         tokenizer.save(str(tokenizer_file))
@@ -177,6 +203,7 @@ class Run:
         self.config, self.out, self.step = config, out, 0
         identity = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode()).hexdigest()
         self.identity = identity
+        self._claim(out / "run.json")
         self.tokenizer, self.tokens = prepare(config, data, out)
         end = self.tokenizer.token_to_id(END_OF_TEXT)
         self.module = LlamaModule(config.model(end))
@@ -189,9 +216,31 @@ class Run:
         else:
             self.losses.write_text("")
 
+    def _claim(self, note: Path) -> None:
+        """Write down whose folder this is before anything is put there: tokens of another run must not be taken."""
+        mine = json.dumps(dataclasses.asdict(self.config), sort_keys=True)
+        if note.exists() and note.read_text(encoding="utf-8") != mine:
+            raise InvalidArgument(f"{self.out} belongs to another configuration; choose another --out")
+        part = note.with_suffix(".part")
+        part.write_text(mine, encoding="utf-8")
+        os.replace(part, note)
+
     def _restore(self) -> None:
+        try:
+            self._read_state()
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            if isinstance(error, ForetokenError):
+                raise
+            raise CheckpointError(f"{self.state_file} is damaged: {error}; delete it to start anew") from None
+        # What was logged after the checkpoint is about to be computed again, bit for bit.
+        kept = self.losses.read_text().splitlines(keepends=True)[: self.step]
+        part = self.losses.with_suffix(".part")
+        part.write_text("".join(kept))
+        os.replace(part, self.losses)
+
+    def _read_state(self) -> None:
         with safe_open(self.state_file, "pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             if metadata["config"] != self.identity:
                 raise InvalidArgument(f"{self.out} was trained with another configuration; choose another --out")
             self.step = self.optimizer.step_count = int(metadata["step"])
@@ -200,11 +249,6 @@ class Run:
                     weight.copy_(file.get_tensor(f"model/{name}"))
                 for name, value in self.optimizer.state.items():
                     value.copy_(file.get_tensor(f"optimizer/{name}"))
-        # What was logged after the checkpoint is about to be computed again, bit for bit.
-        kept = self.losses.read_text().splitlines(keepends=True)[: self.step]
-        part = self.losses.with_suffix(".part")
-        part.write_text("".join(kept))
-        os.replace(part, self.losses)
 
     def save(self) -> None:
         """Write weights, optimiser and step as one file; the old one stays until the new one is whole."""
@@ -215,6 +259,11 @@ class Run:
         with open(part, "rb") as written:
             os.fsync(written.fileno())
         os.replace(part, self.state_file)
+
+    def export(self, folder: Path) -> None:
+        """Write the model as a checkpoint folder that foretoken and transformers load; weights in bfloat16."""
+        save_llama(self.module, folder, dtype=torch.bfloat16)
+        self.tokenizer.save(str(folder / TOKENIZER))
 
     def advance(self) -> float:
         """One optimiser step; returns its loss in nats a token."""

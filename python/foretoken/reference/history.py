@@ -63,11 +63,14 @@ def copies(histories: Sequence[Any] | None, *, count: int) -> list[History]:
 
     Raises:
         ShapeError: not one history for each row.
+        InvalidArgument: one history serves two rows.
     """
     if histories is None:
         return [History() for _ in range(count)]
     if len(histories) != count:
         raise ShapeError(f"history has {len(histories)} entries, expected {count}: give one for each row")
+    if len({id(history) for history in histories}) < count:
+        raise InvalidArgument("two rows share one history: give each row its own")
     scratch = []
     for history in histories:
         copy = History(history.tokens[: history.prompt_length], mu=history.mu)

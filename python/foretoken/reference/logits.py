@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import LogitsError
+from ..errors import InvalidArgument, LogitsError
 from .chance import Chance
 from .history import History
 from .noise import XTC, Place
@@ -119,15 +120,26 @@ def constrain(x: Tensor, sampler: Any, histories: Sequence[History]) -> Tensor:
 
 def penalise(x: Tensor, sampler: Any, histories: Sequence[History]) -> Tensor:
     """Repetition (1909.05858) over prompt and output; frequency and presence over the output, as vLLM means them."""
+    r, frequency, presence = sampler.repetition_penalty, sampler.frequency_penalty, sampler.presence_penalty
+    if (r, frequency, presence) == (1, 0, 0):
+        return x
     for row, history in enumerate(histories):
-        past, output = (
-            torch.bincount(torch.as_tensor(tokens), minlength=x.shape[-1]).to(x.device)
-            for tokens in (history.tokens, history.output)
-        )
-        repeated = torch.where(x[row] > 0, x[row] / sampler.repetition_penalty, x[row] * sampler.repetition_penalty)
+        past, output = counts(history.tokens, x), counts(history.output, x)
+        repeated = torch.where(x[row] > 0, x[row] / r, x[row] * r)
         x[row] = torch.where(past > 0, repeated, x[row])
-        x[row] -= sampler.frequency_penalty * output + sampler.presence_penalty * (output > 0)
+        x[row] -= frequency * output + presence * output.clamp(max=1)
     return x
+
+
+def counts(tokens: np.ndarray, x: Tensor) -> Tensor:
+    """How often each token of the vocabulary occurs, (vocabulary,) float64: an integer times a number is float32.
+
+    Raises:
+        InvalidArgument: one is outside the vocabulary.
+    """
+    if len(tokens) and tokens.max() >= x.shape[-1]:
+        raise InvalidArgument(f"history holds token {tokens.max()}: give ids in 0..{x.shape[-1]}")
+    return torch.bincount(torch.as_tensor(tokens), minlength=x.shape[-1]).to(x)
 
 
 def dry(x: Tensor, sampler: Any, histories: Sequence[History]) -> Tensor:
@@ -141,6 +153,8 @@ def dry(x: Tensor, sampler: Any, histories: Sequence[History]) -> Tensor:
             window = history.tokens.tolist()[-sampler.dry_range :]  # all of it for a range of 0
             matches = repeats(window, set(sampler.dry_breakers))
             for token, length in matches.items():
+                if token >= x.shape[-1]:
+                    raise InvalidArgument(f"history holds token {token}: give ids in 0..{x.shape[-1]}")
                 if length >= sampler.dry_allowed_length:
                     x[row, token] -= sampler.dry_multiplier * sampler.dry_base ** (length - sampler.dry_allowed_length)
     return x

@@ -7,12 +7,13 @@ that any machine draws the same bits. Every function here is elementwise and run
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from ..errors import InvalidArgument, ShapeError
+from ..errors import ArgumentTypeError, InvalidArgument, ShapeError
 
 CHOICE = 0  # a Gumbel for each token: the choice itself
 ACCEPT = 1  # a uniform: the ratio test
@@ -52,37 +53,62 @@ class Place:
 
 
 def place(
-    seeds: Iterable[int], positions: Iterable[int], rows: Iterable[int] | None, *, count: int, device: torch.device
+    seeds: Iterable[int],
+    positions: Iterable[int],
+    rows: Iterable[int] | None,
+    *,
+    count: int,
+    device: torch.device,
+    places: int = 1,
 ) -> Place:
     """The place of each row of a batch, from integers of any kind.
 
     Args:
         seeds: (count,) in 0..2^64.
-        positions: (count,) in 0..2^32.
+        positions: (count,) in 0..2^32 - places + 1.
         rows: (count,) in 0..2^32, or None for zeros.
         count: how many rows the batch has.
         device: where the noise will be drawn.
+        places: how many positions a row may go on from its first.
 
     Raises:
         ShapeError: not one seed, position and row each.
         InvalidArgument: one is out of its range.
+        ArgumentTypeError: one is no integer.
 
     Example:
         >>> place([7], [0], None, count=1, device=torch.device("cpu")).low
         tensor([7])
     """
-    given = {"seeds": (seeds, 64), "positions": (positions, 32), "rows": ([0] * count if rows is None else rows, 32)}
-    columns: dict[str, list[int]] = {}
-    for name, (values, bits) in given.items():
-        columns[name] = [int(value) for value in values]
-        if len(columns[name]) != count:
-            raise ShapeError(f"{name} has {len(columns[name])} entries, expected {count}: give one for each row")
-        for row, value in enumerate(columns[name]):
-            if not 0 <= value < 2**bits:
-                raise InvalidArgument(f"{name}[{row}] is {value}: give one in 0..2^{bits}")
-    seeds = columns["seeds"]
-    parts = ([s & _WORD for s in seeds], [s >> 32 for s in seeds], columns["positions"], columns["rows"])
+    seeds = _within("seeds", seeds, count, 2**64)
+    positions = _within("positions", positions, count, 2**32 - places + 1)
+    rows = _within("rows", [0] * count if rows is None else rows, count, 2**32)
+    parts = ([seed & _WORD for seed in seeds], [seed >> 32 for seed in seeds], positions, rows)
     return Place(*(torch.tensor(part, dtype=torch.int64, device=device) for part in parts))
+
+
+def integers(name: str, values: Iterable[int], count: int) -> list[int]:
+    """One Python integer for each row, from integers of any kind.
+
+    Raises:
+        ShapeError: not one for each row.
+        ArgumentTypeError: one is no integer.
+    """
+    try:
+        numbers = [operator.index(value) for value in values]
+    except TypeError as error:
+        raise ArgumentTypeError(f"{name} is not integers ({error}): give one for each row") from error
+    if len(numbers) != count:
+        raise ShapeError(f"{name} has {len(numbers)} entries, expected {count}: give one for each row")
+    return numbers
+
+
+def _within(name: str, values: Iterable[int], count: int, limit: int) -> list[int]:
+    numbers = integers(name, values, count)
+    for row, number in enumerate(numbers):
+        if not 0 <= number < limit:
+            raise InvalidArgument(f"{name}[{row}] is {number}: give one in 0..{limit}")
+    return numbers
 
 
 def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:

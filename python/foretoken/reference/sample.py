@@ -65,8 +65,8 @@ def sample(
         ShapeError, ArgumentTypeError, InvalidArgument: an argument is not as above.
 
     Example:
-        >>> import foretoken
-        >>> greedy = foretoken.Sampler(temperature=0).compile(vocab_size=3)
+        >>> import foretoken as ft
+        >>> greedy = ft.kernels.compile_sampler(ft.Sampler(temperature=0), vocab_size=3)
         >>> sample(torch.tensor([[0.0, 2.0, 1.5]]), greedy, seeds=[0], positions=[0])[:2]
         (tensor([1]), tensor([0.5000], dtype=torch.float64))
     """

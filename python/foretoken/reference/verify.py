@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from ..errors import ArgumentTypeError, DraftError, ShapeError
 from .chance import Chance, NoiseChance
 from .history import copies
 from .logits import chain, law
-from .noise import ACCEPT, CHOICE, RESIDUAL, Place, place
+from .noise import ACCEPT, CHOICE, RESIDUAL, Place, integers, place
 from .sample import advance, check_logits, decide, describe, settle
 
 _TOLERANCE = 1e-6  # how far a drafter's probabilities may sum from one
@@ -44,7 +45,7 @@ class Verified(NamedTuple):
 
 def verify(
     logits: Tensor,
-    draft: Tensor,
+    draft: Tensor | np.ndarray,
     sampler: Any,
     *,
     seeds: Iterable[int],
@@ -52,7 +53,7 @@ def verify(
     lengths: Iterable[int] | None = None,
     rows: Iterable[int] | None = None,
     rejection: bool = False,
-    draft_probs: Tensor | None = None,
+    draft_probs: Tensor | np.ndarray | None = None,
     history: Sequence[Any] | None = None,
     logprobs: int | None = None,
     chance: Chance | None = None,
@@ -61,7 +62,7 @@ def verify(
 
     Args:
         logits: (rows, k+1, vocabulary) float32; row i follows the text and the first i drafted tokens.
-        draft: (rows, k) int64 drafted tokens.
+        draft: (rows, k) int64 drafted tokens, here or on any device.
         sampler: a compiled `Sampler`; it sees each accepted token before it judges the next.
         seeds: (rows,) integers in 0..2^64.
         positions: (rows,) of the first new token, in 0..2^32.
@@ -80,8 +81,12 @@ def verify(
     """
     check_logits(logits, sampler, rank=3)
     count, most = len(logits), logits.shape[1] - 1
-    limits = _check_draft(draft, lengths, draft_probs if rejection else None, logits.shape)
-    where = place(seeds, positions, rows, count=count, device=logits.device)
+    draft = _tensor("draft", draft, torch.int64, (count, most), logits.device)
+    if draft_probs is not None:
+        shape = (count, most, logits.shape[-1])
+        draft_probs = _tensor("draft_probs", draft_probs, torch.float64, shape, logits.device)
+    limits = _check_draft(draft, lengths, draft_probs if rejection else None, logits.shape[-1])
+    where = place(seeds, positions, rows, count=count, places=most + 1, device=logits.device)
     chance = chance or NoiseChance()
     pasts = copies(history, count=count)
     tokens = torch.full((count, most + 1), -1, dtype=torch.int64, device=logits.device)
@@ -133,8 +138,11 @@ def _ratio_test(
         accept = chance.bernoulli(where.of(tested), ACCEPT, p[each, d], q[each, d])
         failed = (~accept).nonzero()[:, 0]
         if len(failed):
-            lost = tested[failed]
-            tokens[lost], gaps[lost] = chance.choice(where.of(lost), RESIDUAL, residual(p, q)[failed].log())
+            more = residual(p, q)[failed].log()
+            # p ≤ q everywhere means p = q but for the tolerance of their sums: the guess is as good.
+            some = (more > -torch.inf).any(dim=-1)
+            lost, more = tested[failed[some]], more[some]
+            tokens[lost], gaps[lost] = chance.choice(where.of(lost), RESIDUAL, more)
     return tokens, gaps
 
 
@@ -154,39 +162,36 @@ def _describe(logits: Tensor, tokens: Tensor, count: int) -> tuple[Tensor, Tenso
     return chosen, ids, values
 
 
-def _check_draft(draft: Any, lengths: Iterable[int] | None, probs: Any, shape: torch.Size) -> Tensor:
+def _tensor(name: str, value: Any, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Refuses what is not a contiguous tensor or array of this dtype and shape; brings it to the device."""
+    tensor = torch.as_tensor(value) if isinstance(value, np.ndarray) else value
+    if not isinstance(tensor, Tensor) or tensor.dtype != dtype or not tensor.is_contiguous():
+        given = f"{tensor.dtype}, strides {tensor.stride()}" if isinstance(tensor, Tensor) else type(value).__name__
+        raise ArgumentTypeError(f"{name} is {given}: give a contiguous tensor of {dtype}")
+    if tensor.shape != shape:
+        raise ShapeError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}: pass one that fits the logits")
+    return tensor.to(device)
+
+
+def _check_draft(draft: Tensor, lengths: Iterable[int] | None, probs: Tensor | None, vocabulary: int) -> Tensor:
     """Refuses a draft that no drafter may return; the number of drafted tokens of each row, (rows,) int64."""
-    rows, places, vocabulary = shape
-    k = places - 1
-    if not isinstance(draft, Tensor) or draft.dtype != torch.int64:
-        raise ArgumentTypeError("draft is not an int64 tensor: convert it with .long()")
-    if draft.shape != (rows, k):
-        raise ShapeError(f"draft is {tuple(draft.shape)}, expected {(rows, k)}: one token less than rows of logits")
-    limits = [k] * rows if lengths is None else [int(length) for length in lengths]
-    if len(limits) != rows:
-        raise ShapeError(f"lengths has {len(limits)} entries, expected {rows}: give one for each row")
+    rows, k = draft.shape
+    limits = [k] * rows if lengths is None else integers("lengths", lengths, rows)
     for row, length in enumerate(limits):
         if not 0 <= length <= k:
             raise DraftError(f"row {row} says it drafted {length} tokens: give a length in 0..={k}")
         for i, token in enumerate(draft[row, :length].tolist()):
             if not 0 <= token < vocabulary:
                 raise DraftError(f"row {row} has token {token} drafted in place {i}: give ids in 0..{vocabulary}")
-    if probs is not None:
-        _check_probabilities(probs, draft, limits, (rows, k, vocabulary))
+            if probs is not None:
+                _check_law(probs[row, i], token, f"row {row}, place {i}")
     return torch.tensor(limits, dtype=torch.int64, device=draft.device)
 
 
-def _check_probabilities(probs: Any, draft: Tensor, limits: list[int], shape: tuple[int, int, int]) -> None:
-    if not isinstance(probs, Tensor) or probs.dtype != torch.float64:
-        raise ArgumentTypeError("draft_probs is not a float64 tensor: convert it with .double()")
-    if probs.shape != shape:
-        raise ShapeError(f"draft_probs is {tuple(probs.shape)}, expected {shape}")
-    for row, length in enumerate(limits):
-        for i, token in enumerate(draft[row, :length].tolist()):
-            law, name = probs[row, i], f"row {row}, place {i}"
-            if not ((law >= 0) & (law <= 1)).all():  # NaN fails both
-                raise DraftError(f"{name}: the drafter gives {law.tolist()}, expected probabilities in [0, 1]")
-            if abs(float(law.sum()) - 1) > _TOLERANCE:
-                raise DraftError(f"{name}: the drafter's probabilities sum to {float(law.sum())}, expected 1")
-            if law[token] == 0:
-                raise DraftError(f"{name}: the drafter drew token {token}, to which it gives probability 0")
+def _check_law(law: Tensor, drawn: int, name: str) -> None:
+    if not ((law >= 0) & (law <= 1)).all():  # NaN fails both
+        raise DraftError(f"{name}: the drafter gives {law.tolist()}, expected probabilities in [0, 1]")
+    if abs(float(law.sum()) - 1) > _TOLERANCE:
+        raise DraftError(f"{name}: the drafter's probabilities sum to {float(law.sum())}, expected 1 within 1e-6")
+    if law[drawn] == 0:
+        raise DraftError(f"{name}: the drafter drew token {drawn}, to which it gives probability 0")

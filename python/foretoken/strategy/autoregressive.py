@@ -13,8 +13,8 @@ from .. import kernels
 from ..canvas import Step, pad
 from ..drafter.costs import Adaptive, ForwardCosts
 from ..drafter.pace import open_paced
-from ..drafter.protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession
-from ..errors import DraftError, InvalidArgument, ShapeError, UnsupportedModel
+from ..drafter.protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
+from ..errors import ArgumentTypeError, DraftError, InvalidArgument, ShapeError, UnsupportedModel
 from ..model.protocol import CausalModel, Session
 from .protocol import Request
 from .verifier import Coupled, Rejection, Verifier
@@ -33,6 +33,7 @@ class Autoregressive:
 
     Raises:
         InvalidArgument: `length` is out of range, or contradicts the verifier's width.
+        ArgumentTypeError: `drafter` is no drafter, or `verifier` no verifier.
     """
 
     drafter: Drafter | None = None
@@ -40,6 +41,10 @@ class Autoregressive:
     length: Adaptive | int = dataclasses.field(default_factory=Adaptive)
 
     def __post_init__(self) -> None:
+        if self.drafter is not None and (isinstance(self.drafter, type) or not hasattr(self.drafter, "open")):
+            raise ArgumentTypeError(f"drafter must be a Drafter or None, got {self.drafter!r}")
+        if not isinstance(self.verifier, (Coupled, Rejection)):
+            raise ArgumentTypeError(f"verifier must be Coupled() or Rejection(), got {self.verifier!r}")
         if not isinstance(self.length, Adaptive) and (
             isinstance(self.length, bool) or not isinstance(self.length, int) or not 1 <= self.length <= 64
         ):
@@ -115,8 +120,7 @@ class _Loop:
         pending = np.zeros((len(self.rows), 1), dtype=np.int64)
         while True:
             steps, last = self._choose(logits, drafts)
-            for step in steps:
-                yield step
+            yield from steps
             if not self._close_finished(session, steps):
                 return
             pending = last[self._kept]
@@ -161,12 +165,14 @@ class _Loop:
 
     def _check_logits(self, logits: torch.Tensor, rows: int, width: int) -> None:
         expected = (rows, width, self.model.vocab_size)
+        if not isinstance(logits, torch.Tensor):
+            raise ArgumentTypeError(f"the model returned {type(logits).__name__} as logits, expected a torch tensor")
         if tuple(logits.shape) != expected:
             raise ShapeError(f"the model returned logits of shape {tuple(logits.shape)}, expected {expected}")
 
     def _draft(self) -> list[Draft] | None:
         """Guesses for the open rows, or None if there are none at all."""
-        if self.drafting is None or self.stats.forwards <= _UNDRAFTED and not isinstance(self.strategy.length, int):
+        if self.drafting is None or (self.stats.forwards <= _UNDRAFTED and not isinstance(self.strategy.length, int)):
             return None
         started = perf_counter()
         # A guess for the last unit of a row is a forward for nothing.
@@ -175,6 +181,7 @@ class _Loop:
         drafts = None
         if k > 0:
             drafts = self.drafting.propose(self.rows, k)
+            check_drafts(drafts, len(self.rows), self.strategy.drafter.name)  # type: ignore[union-attr]
             if any(len(draft.tokens) for draft in drafts):
                 drafts = [self._fit(*item, k) for item in zip(self.rows, self.budget, drafts, strict=True)]
             else:
@@ -185,7 +192,7 @@ class _Loop:
     def _fit(self, row: int, budget: np.int64, draft: Draft, k: int) -> Draft:
         tokens = draft.tokens
         if len(tokens) > k:
-            raise DraftError(f"{self._name(draft)} proposed {len(tokens)} guesses for row {row}, at most {k} were asked for")
+            raise DraftError(f"{self._name(draft)} proposed {len(tokens)} guesses for row {row}, asked for at most {k}")
         if len(tokens) and not (0 <= tokens.min() and tokens.max() < self.model.vocab_size):
             raise DraftError(
                 f"{self._name(draft)} proposed ids in [{tokens.min()}, {tokens.max()}] for row {row}, "
@@ -299,8 +306,10 @@ def _dense_probs(drafts: list[Draft], tokens: np.ndarray, vocab: int) -> np.ndar
     for line, draft in enumerate(drafts):
         places = np.arange(len(draft.tokens))
         if draft.probs is not None:
-            if draft.probs.shape != (len(places), vocab):
-                raise DraftError(f"a draft came with probs {draft.probs.shape}, expected {(len(places), vocab)}")
+            law = draft.probs
+            if not isinstance(law, np.ndarray) or law.shape != (len(places), vocab) or law.dtype.kind != "f":
+                given = getattr(law, "shape", type(law).__name__)
+                raise DraftError(f"a draft came with probs {given}, expected a float array {(len(places), vocab)}")
             probs[line, places] = draft.probs
         else:
             probs[line, places, draft.tokens] = 1.0  # a certain guess

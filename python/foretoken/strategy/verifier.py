@@ -25,8 +25,8 @@ class Coupled:
     width: int | None = None
 
     def __post_init__(self) -> None:
-        if self.width is not None and (isinstance(self.width, bool) or not 1 <= self.width <= 64):
-            raise InvalidArgument(f"width must be in [1, 64] or None, got {self.width!r}")
+        if self.width is not None and (type(self.width) is not int or not 1 <= self.width <= 64):
+            raise InvalidArgument(f"width must be an integer in [1, 64] or None, got {self.width!r}")
 
 
 @dataclasses.dataclass(frozen=True)

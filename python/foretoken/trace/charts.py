@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ..canvas import Stats, Step
 from .marks import duration, percent
 
-PARTS = {"prompt": "reading the prompt", "model": "model", "draft": "guessing", "sample": "choosing, checking"}
+PARTS = {"prompt": "prompt", "model": "model", "draft": "guessing", "sample": "choosing, checking"}
 _WIDTH, _HEIGHT, _TOP = 264, 100, 18
 
 
@@ -22,7 +22,8 @@ def strip(steps: Sequence[Step], hue: Callable[[str], str]) -> str:
             f'<b data-f="{forward}"{hue(step.source) if step.drafted else ""} title="{title}"'
             f' style="--a:{right};--s:{chosen};--r:{dropped}"></b>'
         )
-    return f'<div class="strip">{"".join(columns)}</div>'
+    note = "A column is a forward, a square a token; pale squares are guesses that were dropped."
+    return f'<p class="note">{note}</p><div class="strip">{"".join(columns)}</div>'
 
 
 def acceptance(stats: Stats) -> str:
@@ -46,8 +47,8 @@ def acceptance(stats: Stats) -> str:
             f'<text y="{foot + 15}" {middle}>{place + 1}</text></g>'
         )
     return (
-        '<section><h3>How often a guess was right</h3><p class="note">Percent, by its place in the draft. A guess behind '
-        f'a refused one is not judged.</p><svg viewBox="0 0 {_WIDTH} {foot + 20}" role="img" '
+        '<section><h3>How often a guess was right</h3><p class="note">Percent, by its place in the draft. A guess '
+        f'behind a refused one is not judged.</p><svg viewBox="0 0 {_WIDTH} {foot + 20}" role="img" '
         f'aria-label="acceptance by position">{"".join(bars)}</svg></section>'
     )
 

@@ -53,36 +53,3 @@ def percent(share: float) -> str:
 def duration(seconds: float) -> str:
     """A time in the unit a person would choose."""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
-
-
-def join_halves(pieces: Sequence[str], text: str) -> list[str]:
-    """What to show for each token when characters were cut into several tokens.
-
-    Args:
-        pieces: each token on its own; bytes that are no whole character are U+FFFD.
-        text: the text that all of them make together.
-
-    Returns:
-        The pieces; but where a run of them holds halves, its last one is the run's text and those before are "".
-
-    Example:
-        >>> join_halves(["na", "\\ufffd", "\\ufffd", "ve"], "naïve")
-        ['na', '', 'ï', 've']
-    """
-    shown, at, i = list(pieces), 0, 0
-    while i < len(pieces):
-        end = i
-        while end < len(pieces) and "\ufffd" in pieces[end]:
-            end += 1
-        if end == i:
-            at += len(pieces[i]) if text.startswith(pieces[i], at) else 0  # special tokens are not in the text
-            i += 1
-            continue
-        # Characters cannot be more than the halves they were cut into; beyond that, something else is meant.
-        limit = at + sum(map(len, pieces[i:end]))
-        stop = text.find(pieces[end], at, limit + len(pieces[end])) if end < len(pieces) else min(limit, len(text))
-        if stop > at:
-            shown[i:end] = [""] * (end - i - 1) + [text[at:stop]]
-            at = stop
-        i = end
-    return shown

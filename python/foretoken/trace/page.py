@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from string import Template
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..canvas import TIE, Stats, Step
 from . import charts
+from .alignment import HALF, Alignment
 from .marks import percent, visible
 
 _HUES = 6  # colours for drafters in trace.html; a seventh drafter takes the first colour again
@@ -21,9 +22,14 @@ class Page:
     """Renders what a `Trace` holds; see there for the arguments."""
 
     def __init__(
-        self, steps: Sequence[Step], prompts: Sequence[np.ndarray], stats: Stats, piece: Callable[[int], str]
+        self,
+        steps: Sequence[Step],
+        prompts: Sequence[np.ndarray],
+        stats: Stats,
+        piece: Callable[[int], str],
+        texts: Sequence[str],
     ) -> None:
-        self.prompts, self.stats, self.piece = prompts, stats, piece
+        self.prompts, self.stats, self.piece, self.texts = prompts, stats, piece, texts
         self.sources = list(dict.fromkeys(step.source for step in steps if step.drafted))
         self.rows: list[list[Step]] = [[] for _ in range(max([len(prompts), *(step.row + 1 for step in steps)]))]
         for step in steps:
@@ -45,7 +51,10 @@ class Page:
         return f'<div class="foretoken"><style>{style}</style>{parts}</div>'
 
     def _legend(self) -> str:
-        keys = ['<span class="t given">given</span> the prompt', '<span class="t">chosen</span> by the model, one a forward']
+        keys = [
+            '<span class="t given">given</span> the prompt',
+            '<span class="t">chosen</span> by the model, one a forward',
+        ]
         for source in self.sources:
             drafted, accepted = self.stats.by_source.get(source, (0, 0))
             share = f", {accepted:,} of {drafted:,}" if drafted else ""
@@ -53,14 +62,15 @@ class Page:
         if self.sources:
             keys.append('<span class="t instead">chosen</span> instead of a <del>refused</del> guess: point at it')
         how = (
-            "A cheap drafter guesses the next few tokens and one forward checks them all. The model decides about every "
-            "token; right guesses only bring them sooner."
+            "A cheap drafter guesses the next few tokens and one forward checks them all. The model decides about "
+            "every token; right guesses only bring them sooner."
             if self.sources
             else "Nothing was guessed here, so each token took a forward of its own."
         )
+        shown = "".join(f"<span>{key}</span>" for key in keys)
         return (
-            '<div class="legend"><p><b>Each time a model runs, which is called a forward, it makes one token: a word or a '
-            f'piece of one.</b> {how}</p><p class="keys">{"".join(f"<span>{key}</span>" for key in keys)}</p></div>'
+            '<div class="legend"><p><b>Each time a model runs, which is called a forward, it makes one token: a word '
+            f'or a piece of one.</b> {how}</p><p class="keys">{shown}</p></div>'
         )
 
     def _figures(self) -> str:
@@ -77,36 +87,51 @@ class Page:
         return f'<dl class="figures">{cells}</dl>'
 
     def _rows(self, *, replay: bool) -> str:
-        samples = max(1, math.ceil(len(self.rows) / max(1, len(self.prompts))))
         button = '<button class="replay" hidden>▶ replay</button>' if replay else ""
         sections = []
         for index, steps in enumerate(self.rows):
-            prompt = self.prompts[index // samples] if self.prompts else ()
-            name = "Text" if len(self.rows) == 1 else f"Text {index // samples + 1}"
-            name += f", sample {index % samples + 1}" if samples > 1 else ""
-            made = sum(len(step.tokens) for step in steps)
-            note = f"{len(prompt):,} tokens given, {made:,} made in {len(steps):,} forwards"
+            prompt = self.prompts[index] if index < len(self.prompts) else ()
+            text = self.texts[index] if index < len(self.texts) else ""
+            name = "Text" if len(self.rows) == 1 else f"Text {index + 1}"
+            length = sum(len(step.tokens) for step in steps)
+            note = f"{len(prompt):,} tokens given, {length:,} made in {len(steps):,} forwards"
             if steps and steps[-1].finish_reason:
                 note += f", {_ENDED[steps[-1].finish_reason]}"
-            given = "".join(f'<span class="t given">{visible(self.piece(int(unit)))}</span>' for unit in prompt)
-            tokens = "".join(self._tokens(forward, step) for forward, step in enumerate(steps, start=1))
+            given = [f'<span class="t given">{shown}</span>' for shown in self._shown([(prompt, text)])]
+            shown = iter(self._shown([(step.tokens, step.text) for step in steps]))
+            made = [self._tokens(forward, step, shown) for forward, step in enumerate(steps, start=1)]
             sections.append(
                 f'<section class="row"><header><h2>{name} <small>{note}</small></h2>{button}</header>'
-                f'<div class="text" dir="auto">{given}{tokens}</div><p class="note">A column is a forward, a square a '
-                f"token; pale squares are guesses that were dropped.</p>{charts.strip(steps, self._hue)}</section>"
+                f'<div class="text" dir="auto">{"".join(given + made)}</div>{charts.strip(steps, self._hue)}</section>'
             )
         return "".join(sections)
 
-    def _tokens(self, forward: int, step: Step) -> str:
+    def _shown(self, parts: Sequence[tuple[Sequence[int] | np.ndarray, str]]) -> list[str]:
+        """HTML of each token, from (tokens, the text that became certain with them) one after another."""
+        alignment, pieces, texts = Alignment(), [], {}
+        for tokens, text in parts:
+            new = [self.piece(int(token)) for token in tokens]
+            pieces += new
+            for index, characters in alignment.feed(new, text):
+                texts[index] = texts.get(index, "") + characters
+        half = '<i class="h" title="part of the character that follows"></i>'
+        last = max(texts, default=-1)
+        return [
+            half if HALF in piece and index < last and index not in texts else visible(texts.get(index, piece))
+            for index, piece in enumerate(pieces)
+        ]
+
+    def _tokens(self, forward: int, step: Step, shown: Iterator[str]) -> str:
         spans = []
-        for place, token in enumerate(step.tokens):
+        for place in range(len(step.tokens)):
             hue, guess, focus = "", "", '"'
+            tie = " tie" if place < len(step.gaps) and step.gaps[place] < TIE else ""
             if place < step.accepted:
                 hue = self._hue(step.source)
             elif place < len(step.drafted):
                 guess, focus = f"<del>{self._quote(step.drafted[place])}</del>", ' instead" tabindex="0"'
             spans.append(
-                f'<span class="t{focus} data-f="{forward}"{hue}>{guess}{visible(self.piece(token))}'
+                f'<span class="t{tie}{focus} data-f="{forward}"{hue}>{guess}{next(shown)}'
                 f'<span class="tip" role="tooltip">{self._tip(forward, step, place, guess)}</span></span>'
             )
         return "".join(spans)
@@ -125,10 +150,13 @@ class Page:
         facts = [f"forward {forward}", f"token id {token}"]
         if step.logprobs:
             facts.append(f"probability {percent(math.exp(step.logprobs[place]))}")
-        if step.gaps and step.gaps[place] < TIE:
+        if place < len(step.gaps) and step.gaps[place] < TIE:
             facts.append(f"near tie: the next one was {step.gaps[place]:.1e} nats behind")
-        best = ", ".join(f"<q>{self._quote(i)}</q> {percent(math.exp(p))}" for i, p in step.top[place]) if step.top else ""
-        return f"{head}<small>{' · '.join(facts)}</small>" + (f"<small>most probable: {best}</small>" if best else "")
+        lines = [" · ".join(facts)]
+        if step.top:
+            best = [f"<q>{self._quote(unit)}</q> {percent(math.exp(p))}" for unit, p in step.top[place]]
+            lines.append(f"most probable: {', '.join(best)}")
+        return head + "".join(f"<small>{line}</small>" for line in lines)
 
     def _quote(self, token: int) -> str:
         return visible(self.piece(token), breaks=False)
@@ -138,4 +166,4 @@ class Page:
 
 
 def _template() -> str:
-    return (resources.files(__package__) / "trace.html").read_text(encoding="utf-8")
+    return (resources.files("foretoken.trace") / "trace.html").read_text(encoding="utf-8")

@@ -17,9 +17,10 @@ class Trace:
 
     Args:
         steps: in the order in which they happened, rows interleaved.
-        prompts: the known units of each row, (length,) int64; one for each prompt if a prompt has several samples.
+        prompts: the known units of each row, (length,) int64.
         stats: what the generation cost.
         piece: token id → what the token looks like on its own.
+        texts: what each prompt says, so that characters cut into several tokens are shown whole.
 
     Example:
         >>> step = Step(row=0, tokens=[66, 67], drafted=[66, 90], accepted=1, source="ngram", gaps=[1.0, 1.0])
@@ -31,9 +32,16 @@ class Trace:
     """
 
     def __init__(
-        self, steps: Sequence[Step], prompts: Sequence[np.ndarray], stats: Stats, piece: Callable[[int], str]
+        self,
+        steps: Sequence[Step],
+        prompts: Sequence[np.ndarray],
+        stats: Stats,
+        piece: Callable[[int], str],
+        *,
+        texts: Sequence[str] = (),
     ) -> None:
         self.steps, self.prompts, self.stats, self.piece = list(steps), list(prompts), stats, piece
+        self.texts = list(texts)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -79,4 +87,4 @@ class Trace:
         return self._page().fragment()
 
     def _page(self) -> Page:
-        return Page(self.steps, self.prompts, self.stats, self.piece)
+        return Page(self.steps, self.prompts, self.stats, self.piece, self.texts)

@@ -74,8 +74,8 @@ impl Automaton {
     /// Adds one token to a text that began at `End::default()`.
     pub fn append(&mut self, end: &mut End, token: u32) {
         end.last = self.grow(end.last, token);
-        // Growing may have split the state of the tail.
-        let old = self.anchor(end.tail, end.length);
+        // If growing has split the state of the tail, the walk below begins at longer contexts, whose counts are never asked for.
+        let old = end.tail;
         end.length = (end.length + 1).min(self.max_match + 1);
         end.tail = self.next(old, token).map_or(ROOT, |state| self.anchor(state, end.length));
 

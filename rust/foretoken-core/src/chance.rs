@@ -1,31 +1,8 @@
 //! Who decides: noise, or in tests a script that takes every branch in turn and so computes a law exactly.
 
+use crate::kept::{Kept, maximum};
 use crate::noise::{Cuts, Place, gumbel};
 use crate::scan::{BLOCK, Logit, Row, descending};
-
-/// A token that may be drawn, with its score: its logit divided by temperature.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
-    /// The token.
-    pub token: u32,
-    /// Its logit, divided by temperature.
-    pub x: f64,
-    /// Its probability, where a step has computed it.
-    pub p: f64,
-}
-
-/// What may be drawn from one row, and with which scores; the law is their softmax.
-#[derive(Debug, Clone, Copy)]
-pub enum Kept<'a> {
-    /// One token: the best at temperature 0, or the one with +inf; and its lead over the next.
-    One(u32, f64),
-    /// The model's row, over a temperature.
-    Raw(Row<'a, f32>, f64),
-    /// The row after constraints and penalties, over a temperature.
-    Edited(Row<'a, f64>, f64),
-    /// What the truncations left.
-    List(&'a [Candidate]),
-}
 
 /// A decision, and how far the runner-up was behind in score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,15 +44,18 @@ impl Chance for Noise {
             Kept::Raw(row, temperature) => best_of_row(row, temperature, place),
             Kept::Edited(row, temperature) => best_of_row(row, temperature, place),
             Kept::List(list) => {
-                let mut lead = Lead::new();
+                let (mut lead, top) = (Lead::new(), maximum(list));
                 for candidate in list {
-                    lead.offer(candidate.token, candidate.x, || place.word(candidate.token));
+                    lead.offer(candidate.token, candidate.x - top, || place.word(candidate.token));
                 }
                 lead.choice()
             }
         }
     }
 }
+
+/// No Gumbel number makes up for a larger shortfall: the largest is 22.874.
+const REACH: f64 = 22.9;
 
 /// The best score so far, and the second best.
 struct Lead {
@@ -90,20 +70,18 @@ impl Lead {
         Self { token: 0, best: f64::NEG_INFINITY, second: f64::NEG_INFINITY, cuts: Cuts::get() }
     }
 
-    /// The smallest word with which a token of score `x` (known within 2 ulp) may still become second.
-    fn cut(&self, x: f64) -> u32 {
-        let rounding = 2e-15 * (self.second.abs() + x.abs());
-        self.cuts.at(self.second - x - rounding)
+    /// The smallest word with which a token of score `x` or less may still come second; none if no word will do.
+    fn cut(&self, x: f64) -> Option<u32> {
+        let shortfall = self.second - x - 2e-15 * (self.second.abs() + x.abs());
+        if shortfall > REACH { None } else { Some(self.cuts.at(shortfall)) }
     }
 
     fn offer(&mut self, token: u32, x: f64, word: impl FnOnce() -> u32) {
-        let cut = self.cut(x);
-        if cut == u32::MAX {
-            // Only the one word u32::MAX passes; it is not worth a branch of its own below.
-        }
-        let word = word();
-        if word >= cut {
-            self.score(token, x + gumbel(word));
+        if let Some(cut) = self.cut(x) {
+            let word = word();
+            if word >= cut {
+                self.score(token, x + gumbel(word));
+            }
         }
     }
 
@@ -118,4 +96,35 @@ impl Lead {
     fn choice(&self) -> Choice {
         Choice { token: self.token, gap: self.best - self.second }
     }
+}
+
+/// The argmax of scores plus Gumbel noise, exact, with two logarithms only for those that can still come second.
+///
+/// Scores are counted from the largest: next to 1e30 noise would be rounded away, and a tie would be no coin toss.
+fn best_of_row<V: Logit>(row: Row<V>, temperature: f64, place: Place) -> Choice {
+    let mut lead = Lead::new();
+    let top = row.max().wide() / temperature;
+    let mut visit = |index: usize| {
+        let maximum = row.maxima[index];
+        if maximum == V::BANNED {
+            return;
+        }
+        let Some(cut) = lead.cut(maximum.wide() / temperature - top) else { return };
+        let words: [[u32; 4]; BLOCK / 4] = std::array::from_fn(|four| place.words((index * BLOCK / 4 + four) as u32));
+        let words = words.as_flattened();
+        if words.iter().fold(0, |most, &word| most.max(word)) < cut {
+            return;
+        }
+        let (start, block) = row.block(index);
+        for (offset, (&value, &word)) in block.iter().zip(words).enumerate() {
+            if word >= cut && value > V::BANNED {
+                lead.offer((start + offset) as u32, value.wide() / temperature - top, || word);
+            }
+        }
+    };
+    // The block of the maximum first: it raises the bar for all others, in whatever order the logits stand.
+    let first = (0..row.maxima.len()).min_by(|&a, &b| descending(&row.maxima[a], &row.maxima[b])).unwrap_or(0);
+    visit(first);
+    (0..row.maxima.len()).filter(|&index| index != first).for_each(visit);
+    lead.choice()
 }

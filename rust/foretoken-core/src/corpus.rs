@@ -114,18 +114,6 @@ impl Corpus {
         Ok(made)
     }
 
-    /// Takes over the documents of another corpus.
-    pub fn replace(&self, other: Self) -> Result<()> {
-        if (other.memory_limit, other.max_match) != (self.memory_limit, self.max_match) {
-            return Err(Error::Corpus { reason: "its memory limit or its longest match is another".to_owned() });
-        }
-        let other = other.stock.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut stock = self.write();
-        let version = stock.version + 1;
-        *stock = Stock { version, ..other };
-        Ok(())
-    }
-
     /// Writes the corpus to a temporary file beside `path` and then gives it that name, so no reader sees half of it.
     pub fn save(&self, path: &Path) -> Result<()> {
         corpus_file::write(path, &self.to_bytes())

@@ -117,7 +117,9 @@ pub enum Error {
         places: usize,
     },
     /// A probability of the drafter that is none.
-    #[error("row {row}, place {place}: the drafter gives token {token} probability {probability}, expected one in [0, 1]")]
+    #[error(
+        "row {row}, place {place}: the drafter gives token {token} probability {probability}, expected one in [0, 1]"
+    )]
     DraftProbability {
         /// The row of the batch.
         row: usize,
@@ -181,7 +183,9 @@ pub enum Error {
         limit: usize,
     },
     /// A document that does not fit a corpus even alone.
-    #[error("a document of {tokens} tokens needs at least {needed} bytes: raise the memory limit of {limit}, or cut it up")]
+    #[error(
+        "a document of {tokens} tokens needs at least {needed} bytes: raise the memory limit of {limit}, or cut it up"
+    )]
     Memory {
         /// Its length.
         tokens: usize,

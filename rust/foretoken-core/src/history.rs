@@ -104,14 +104,13 @@ impl History {
 /// Dropping also happens when a panic unwinds, so a caught bug leaves no half-done row.
 pub struct Ahead<'a> {
     history: &'a mut History,
-    length: usize,
-    mu: Option<f64>,
+    before: (usize, Option<f64>),
 }
 
 impl<'a> Ahead<'a> {
     /// Remembers where the history stands.
     pub fn new(history: &'a mut History) -> Self {
-        Self { length: history.tokens.len(), mu: history.mu, history }
+        Self { before: (history.tokens.len(), history.mu), history }
     }
 }
 
@@ -130,8 +129,9 @@ impl DerefMut for Ahead<'_> {
 
 impl Drop for Ahead<'_> {
     fn drop(&mut self) {
-        self.history.truncate(self.length);
-        self.history.mu = self.mu;
+        let (length, mu) = self.before;
+        self.history.truncate(length);
+        self.history.mu = mu;
     }
 }
 
@@ -149,10 +149,14 @@ mod tests {
         ) {
             let mut kept = History::new(prompt.clone());
             let _ = kept.counts();
-            output.iter().for_each(|&token| kept.push(token));
+            for &token in &output {
+                kept.push(token);
+            }
             {
                 let mut block = Ahead::new(&mut kept);
-                ahead.iter().for_each(|&token| block.push(token));
+                for &token in &ahead {
+                    block.push(token);
+                }
                 block.mu = Some(1.0);
             }
             prop_assert_eq!(kept.output(), &output[..]);

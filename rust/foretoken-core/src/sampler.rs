@@ -1,5 +1,7 @@
 //! The parameters of a choice, checked once a generation.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
 
 /// The fields of Python's `Sampler`, and what a generation adds; `Default` draws from the model's own law.
@@ -24,7 +26,7 @@ pub struct Settings {
     pub repetition_penalty: f64,
     pub presence_penalty: f64,
     pub frequency_penalty: f64,
-    pub logit_bias: Vec<(u32, f64)>,
+    pub logit_bias: BTreeMap<u32, f64>,
     pub bad_words: Vec<Vec<u32>>,
     pub allowed_tokens: Option<Vec<u32>>,
     pub vocab_size: usize,
@@ -54,7 +56,7 @@ impl Settings {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
-            logit_bias: Vec::new(),
+            logit_bias: BTreeMap::new(),
             bad_words: Vec::new(),
             allowed_tokens: None,
             vocab_size,
@@ -90,7 +92,6 @@ impl Sampler {
         check_tokens(&settings)?;
         check_contradictions(&settings)?;
         settings.dry_breakers.sort_unstable();
-        settings.logit_bias.retain(|&(_, bias)| bias != 0.0);
         Ok(Self { settings })
     }
 
@@ -113,15 +114,14 @@ impl Sampler {
         self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
     }
 
-    /// Whether a step after temperature may remove a token.
-    pub fn truncates(&self) -> bool {
+    /// Whether a step after temperature may remove a token; `xtc` is whether XTC happens.
+    pub(crate) fn truncates(&self, xtc: bool) -> bool {
         (self.top_k > 0 && self.top_k < self.vocab_size)
             || self.top_p < 1.0
             || self.min_p > 0.0
             || self.typical_p < 1.0
             || self.top_n_sigma > 0.0
-            || self.xtc_probability > 0.0
-            || self.mirostat_tau > 0.0
+            || xtc
     }
 }
 
@@ -148,7 +148,7 @@ fn check_numbers(s: &Settings) -> Result<()> {
             return Err(Error::Range { name, value, expected });
         }
     }
-    for &(_, value) in &s.logit_bias {
+    for &value in s.logit_bias.values() {
         if !(-HUGE..=HUGE).contains(&value) {
             return Err(Error::Range { name: "logit_bias", value, expected: "numbers in [-1e30, 1e30]" });
         }
@@ -168,7 +168,7 @@ fn check_tokens(s: &Settings) -> Result<()> {
     for (name, tokens) in lists.chain([("dry_breakers", &s.dry_breakers), ("end_tokens", &s.end_tokens)]) {
         check_vocabulary(name, tokens.iter().copied(), s.vocab_size)?;
     }
-    check_vocabulary("logit_bias", s.logit_bias.iter().map(|&(token, _)| token), s.vocab_size)
+    check_vocabulary("logit_bias", s.logit_bias.keys().copied(), s.vocab_size)
 }
 
 fn check_vocabulary(name: &'static str, mut tokens: impl Iterator<Item = u32>, vocabulary: usize) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::noise::exp;
 pub(crate) const BLOCK: usize = 16;
 
 /// A logit as it is stored: f32 from the model, f64 once a constraint or penalty has changed the row.
-pub(crate) trait Logit: Copy + PartialOrd {
+pub trait Logit: Copy + PartialOrd {
     /// What may not be drawn.
     const BANNED: Self;
     /// The value in f64, exact.
@@ -42,8 +42,9 @@ impl<'a, V: Logit> Row<'a, V> {
     /// Finds the maxima.
     pub(crate) fn new(values: &'a [V], maxima: &'a mut Vec<V>) -> Self {
         maxima.clear();
-        let (blocks, rest) = values.as_chunks::<BLOCK>();
-        maxima.extend(blocks.iter().map(|block| largest(block)));
+        let blocks = values.chunks_exact(BLOCK);
+        let rest = blocks.remainder();
+        maxima.extend(blocks.map(largest));
         if !rest.is_empty() {
             maxima.push(largest(rest));
         }
@@ -103,18 +104,29 @@ impl<'a, V: Logit> Row<'a, V> {
         (token, best.wide() - second.wide())
     }
 
-    /// The sum of `exp(value/scale - top)`, where `top` is the largest quotient; eight running sums, in fixed order.
+    /// The sum of `exp(value/scale - top)`, where `top` is the largest quotient.
     pub(crate) fn sum_exp(&self, scale: f64, top: f64) -> f64 {
-        let (chunks, rest) = self.values.as_chunks::<8>();
-        let mut sums = [0.0; 8];
-        for chunk in chunks {
-            for (sum, value) in sums.iter_mut().zip(chunk) {
-                *sum += exp(value.wide() / scale - top);
-            }
-        }
-        let tail: f64 = rest.iter().map(|value| exp(value.wide() / scale - top)).sum();
-        sums.iter().sum::<f64>() + tail
+        sum_of(self.values, |value| exp(value.wide() / scale - top))
     }
+}
+
+/// The sum of some numbers.
+pub(crate) fn sum(values: &[f64]) -> f64 {
+    sum_of(values, |value| value)
+}
+
+/// Eight running sums in a fixed order: one alone would wait for each addition, and any order must give the same bits.
+fn sum_of<V: Copy>(values: &[V], term: impl Fn(V) -> f64) -> f64 {
+    let chunks = values.chunks_exact(8);
+    let rest = chunks.remainder();
+    let mut sums = [0.0; 8];
+    for chunk in chunks {
+        for (sum, &value) in sums.iter_mut().zip(chunk) {
+            *sum += term(value);
+        }
+    }
+    let tail: f64 = rest.iter().map(|&value| term(value)).sum();
+    sums.iter().sum::<f64>() + tail
 }
 
 /// The larger come first; the order of two NaN never matters because rows have none.
@@ -136,7 +148,8 @@ pub(crate) fn inspect(logits: &[f32], maxima: &[f32], row: usize) -> Result<Opti
     if largest(maxima) < f32::INFINITY {
         return Ok(None);
     }
-    let mut infinite = logits.iter().enumerate().filter(|(_, value)| **value == f32::INFINITY).map(|(column, _)| column);
+    let mut infinite =
+        logits.iter().enumerate().filter(|(_, value)| **value == f32::INFINITY).map(|(column, _)| column);
     match (infinite.next(), infinite.next()) {
         (Some(first), Some(second)) => Err(Error::TwoInfinities { row, first, second }),
         (only, _) => Ok(only),

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use crate::door::raise;
 
 /// A whole number; what is no `int` is an `ArgumentTypeError`, one beyond 64 bits an `InvalidArgument`.
+#[derive(Clone, Copy)]
 pub struct Whole(pub i64);
 
 impl FromPyObject<'_, '_> for Whole {
@@ -16,9 +17,9 @@ impl FromPyObject<'_, '_> for Whole {
         value.extract().map(Self).map_err(|error| {
             let py = value.py();
             if error.is_instance_of::<PyOverflowError>(py) {
-                raise(py, "InvalidArgument", format!("{} does not fit 64 bits: give a smaller number", show(&value)))
+                raise(py, "InvalidArgument", format!("{} does not fit 64 bits: give a smaller number", show(value)))
             } else {
-                raise(py, "ArgumentTypeError", format!("expected a whole number, got {}", show(&value)))
+                raise(py, "ArgumentTypeError", format!("expected a whole number, got {}", show(value)))
             }
         })
     }
@@ -43,7 +44,7 @@ impl FromPyObject<'_, '_> for Tokens {
         }
         let numbers: Vec<Whole> = value.extract().map_err(|error: PyErr| {
             if error.get_type(py).is(py.get_type::<pyo3::exceptions::PyTypeError>()) {
-                let message = format!("token ids come as an int64 array or a sequence of int, got {}", show(&value));
+                let message = format!("token ids come as an int64 array or a sequence of int, got {}", show(value));
                 raise(py, "ArgumentTypeError", message)
             } else {
                 error
@@ -54,7 +55,7 @@ impl FromPyObject<'_, '_> for Tokens {
 }
 
 /// The value for a message, or only its type if it cannot be shown.
-fn show(value: &Borrowed<'_, '_, PyAny>) -> String {
+fn show(value: Borrowed<'_, '_, PyAny>) -> String {
     let name = value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
     match value.repr() {
         Ok(text) if text.to_string_lossy().len() <= 80 => format!("{text} ({name})"),

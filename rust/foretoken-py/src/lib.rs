@@ -1,7 +1,17 @@
 //! The Python binding: borrow, call, convert. Nothing is computed here.
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands extracted arguments over by value
 
+mod arguments;
+mod arrays;
 mod door;
+mod history;
+mod ngram;
 mod noise;
+mod sample;
+mod sampler;
+mod stop;
+mod suffix;
+mod verify;
 
 use pyo3::prelude::*;
 
@@ -9,5 +19,12 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     noise::register(module)?;
+    sampler::register(module)?;
+    history::register(module)?;
+    sample::register(module)?;
+    verify::register(module)?;
+    ngram::register(module)?;
+    stop::register(module)?;
+    suffix::register(module)?;
     door::register(module)
 }

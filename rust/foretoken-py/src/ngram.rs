@@ -52,9 +52,9 @@ impl PyNGram {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, (usize, usize), Texts<'py>)> {
-        let py = slf.py();
-        let texts = enter(py, || Ok(slf.get().0.texts()))?;
-        Ok((slf.get_type(), slf.get().0.sizes(), to_arrays(py, texts)))
+        let (py, this) = (slf.py(), slf.get());
+        let texts = enter(py, || Ok(this.0.texts()))?;
+        Ok((slf.get_type(), this.0.sizes(), to_arrays(py, texts)))
     }
 
     fn __setstate__(&self, py: Python<'_>, state: Vec<(i64, Tokens)>) -> PyResult<()> {

@@ -29,9 +29,12 @@ impl PyStopStrings {
         self.0.strings().iter().map(|string| PyBytes::new(py, string)).collect()
     }
 
-    fn feed(&self, py: Python<'_>, state: Whole, data: &[u8]) -> PyResult<(u32, usize, Option<i64>)> {
+    fn feed(&self, py: Python<'_>, state: Whole, data: &Bound<'_, PyAny>) -> PyResult<(u32, usize, Option<i64>)> {
+        let Ok(data) = data.cast::<PyBytes>() else {
+            return Err(raise(py, "ArgumentTypeError", "data is not bytes: encode the text first".to_owned()));
+        };
         // One look-up a byte: the few bytes of a token take less than leaving the interpreter.
-        let fed = enter_short(py, || self.0.feed(state.0, data))?;
+        let fed = enter_short(py, || self.0.feed(state.0, data.as_bytes()))?;
         Ok((fed.state, fed.hold, fed.match_start))
     }
 

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 
 use crate::arguments::{Tokens, Whole};
-use crate::door::{enter, to_python};
+use crate::door::{enter, raise, to_python};
 use crate::ngram::{Texts, to_arrays};
 
 /// Documents in one automaton, the oldest leaving when the memory is used up.
@@ -73,8 +73,8 @@ impl PySuffixCorpus {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
-        let py = slf.py();
-        let bytes = enter(py, || Ok(slf.get().0.to_bytes()))?;
+        let (py, this) = (slf.py(), slf.get());
+        let bytes = enter(py, || Ok(this.0.to_bytes()))?;
         Ok((slf.get_type().getattr("_from_bytes")?, (PyBytes::new(py, &bytes),)))
     }
 
@@ -104,12 +104,11 @@ impl PySuffix {
         signature = (max_match = Whole(64), corpus = None, min_match = Whole(1)),
         text_signature = "(max_match=64, corpus=None, min_match=1)"
     )]
-    fn new(
-        py: Python<'_>,
-        max_match: Whole,
-        corpus: Option<Py<PySuffixCorpus>>,
-        min_match: Whole,
-    ) -> PyResult<Self> {
+    fn new(py: Python<'_>, max_match: Whole, corpus: Option<Bound<'_, PyAny>>, min_match: Whole) -> PyResult<Self> {
+        let corpus = corpus.map(Bound::cast_into::<PySuffixCorpus>).transpose().map_err(|_| {
+            raise(py, "ArgumentTypeError", "corpus is not a SuffixCorpus: give one, or None".to_owned())
+        })?;
+        let corpus = corpus.map(Bound::unbind);
         let shared = corpus.as_ref().map(|corpus| Arc::clone(&corpus.get().0));
         match Suffix::new(max_match.0, shared, min_match.0) {
             Ok(suffix) => Ok(Self { suffix, corpus }),

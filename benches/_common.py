@@ -1,0 +1,89 @@
+"""What the benches share: options, held-out prompts, toy models for a quick run, where results go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import foretoken as ft
+from foretoken.evaluate.report import Report
+from foretoken.model.checkpoint import save_llama
+from foretoken.recipes.language import train_tokenizer
+from tests.models import tiny_llama
+
+ROOT = Path(__file__).resolve().parents[1]
+PROMPTS = ROOT / "tests" / "data" / "prompts.jsonl"
+RESULTS = ROOT / "benches" / "results"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Options of every bench."""
+    made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    made.add_argument("--quick", action="store_true", help="toy models with random weights, in seconds: does it run?")
+    made.add_argument("--save", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}/NAME.json")
+    made.add_argument("--threads", type=int, help="of torch (default: torch's own)")
+    return made
+
+
+def parsed(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a run; threads are set."""
+    options = made.parse_args(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    return options
+
+
+def finish(report: Report, options: argparse.Namespace) -> Report:
+    """Print the report, its JSON last, and keep it if asked to."""
+    if options.save:
+        print(f"saved in {report.save(RESULTS)}", file=sys.stderr)
+    report.show()
+    return report
+
+
+def texts(model: str, count: int) -> list[str]:
+    """The first `count` held-out prompts of a model, those of `tales` if it has none of its own."""
+    rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
+    own = [row["text"] for row in rows if row["model"] == model] or [r["text"] for r in rows if r["model"] == "tales"]
+    # Sources alternate, so that a few prompts are of all kinds.
+    half = (len(own) + 1) // 2
+    mixed = [text for pair in zip(own[:half], own[half:], strict=False) for text in pair] + own[len(own) // 2 : half]
+    return mixed[:count]
+
+
+def encoded(pipeline: ft.Pipeline, count: int) -> list[np.ndarray]:
+    """The same as ids, each at most an eighth of the context."""
+    longest = pipeline.model.context // 8
+    return [pipeline.codec.encode(text)[:longest] for text in texts(pipeline.name, count)]
+
+
+def tiny_folder() -> str:
+    """A folder `tiny` with a toy Llama and its tokenizer, and `tiny-draft` beside it; removed when Python ends."""
+    global _tiny
+    if _tiny is None:
+        _tiny = tempfile.TemporaryDirectory(prefix="foretoken-bench-")
+        tokenizer = train_tokenizer(texts("tales", 20), 300)
+        for name, layers in (("tiny", 2), ("tiny-draft", 1)):
+            folder = Path(_tiny.name) / name
+            save_llama(tiny_llama(layers=layers, vocab_size=300), folder)
+            tokenizer.save(str(folder / "tokenizer.json"))
+    return os.path.join(_tiny.name, "tiny")
+
+
+_tiny: tempfile.TemporaryDirectory[str] | None = None
+
+
+def data_folder(given: Path | None) -> Path | None:
+    """The folder with the training data: given, or FORETOKEN_DATA, or the project's; None if there is none."""
+    for folder in (given, os.environ.get("FORETOKEN_DATA"), ROOT.parent / "shared" / "data"):
+        if folder is not None and Path(folder).is_dir():
+            return Path(folder)
+    return None

@@ -1,0 +1,157 @@
+"""Law: the exact distance between the output law with each drafter and that of plain decoding.
+
+    python benches/law.py
+
+No sample is drawn. A toy model over three tokens is decoded by the real loop and the real drafters while the decisions
+of the kernels' twins follow a script; every way they can fall is taken and its probability added up
+(tests/laws/test_law.py, tests/tiny.py). `Rejection` is compared law against law. `Coupled` shares its noise with the
+drafter on purpose, so its law is taken over every noise of a finite set. Broken verifiers, as a control, must show.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import torch
+
+import foretoken as ft
+from benches import _common
+from foretoken.drafter.protocol import Draft
+from foretoken.evaluate.report import Report, Table
+from foretoken.reference import noise
+from foretoken.reference.chance import Atoms, Chance, enumerate_branches
+from tests import tiny
+from tests.laws.test_law import BREAKS, BROKEN, PROMPT, SAMPLERS
+from tests.models import FunctionDrafter, TableModel
+
+VOCABULARY = 3
+LENGTH = 2  # guesses a draft
+ASKED = 1e-9
+Law = dict[tuple[int, ...], float]
+
+
+def _anything(row: int, past: list[int], k: int) -> Draft:
+    """Guesses that have nothing to do with the model, the same whenever the past is the same."""
+    return Draft((np.arange(k) * 2 + 5 * len(past) + sum(past)) % VOCABULARY)
+
+
+DRAFTERS: dict[str, Callable[[Any], Any]] = {
+    "NGram": lambda small: ft.NGram(minimum=1),
+    "Suffix": lambda small: ft.Suffix(minimum=1),
+    "SmallModel": lambda small: ft.SmallModel(small),
+    "EarlyExit": lambda small: ft.EarlyExit(1),
+    "Several": lambda small: ft.Several(ft.NGram(minimum=2), ft.SmallModel(small)),
+    "random": lambda small: FunctionDrafter(_anything, "random"),
+}
+
+
+def fields(name: str) -> tuple[ft.Sampler, dict[str, Any]]:
+    """A sampler of the law tests, and what of it belongs to the call."""
+    own = dict(SAMPLERS[name])
+    keys = {key: own.pop(key) for key in ("end_tokens", "min_tokens") if key in own}
+    return ft.Sampler(**own), keys
+
+
+def written(name: str, tokens: int, strategy: Any, chance: Chance) -> tuple[int, ...]:
+    """One generation whose decisions are those of a chance."""
+    sampler, keys = fields(name)
+    with tiny.decided_by(chance):
+        out = ft.generate(
+            TableModel(VOCABULARY, order=2, scale=1.5), ft.Canvas([list(PROMPT)]), strategy, sampler=sampler,
+            max_tokens=tokens, seed=7, **keys,
+        )  # fmt: skip
+    return tuple(out.tokens.tolist())
+
+
+def strategy(drafter: str | None, verifier: Any) -> Any:
+    """A fresh strategy."""
+    made = None if drafter is None else DRAFTERS[drafter](TableModel(VOCABULARY, order=1, scale=1.5))
+    return ft.Autoregressive(drafter=made, verifier=verifier, length=LENGTH)
+
+
+def law_of(name: str, tokens: int, drafter: str | None) -> Law:
+    """The exact law of the output under `Rejection`, or of plain decoding."""
+    law: Law = {}
+    made = strategy(drafter, ft.Rejection())
+    for weight, text in enumerate_branches(lambda chance: written(name, tokens, made, chance)):
+        law[text] = law.get(text, 0.0) + weight
+    return law
+
+
+def noises(tokens: int) -> Iterator[Atoms]:
+    """Every noise of a finite set: an order of the vocabulary for each place."""
+    orders = [torch.tensor(order, dtype=torch.float64) for order in itertools.permutations((-0.8, 0.3, 1.9))][::2]
+    filler = torch.zeros(len(PROMPT), VOCABULARY, dtype=torch.float64)
+    # A small model drafts one place further than the text may go.
+    beyond = torch.zeros(LENGTH, VOCABULARY, dtype=torch.float64)
+    for atoms in itertools.product(orders, repeat=tokens):
+        table = torch.cat([filler, torch.stack(atoms), beyond])
+        yield Atoms({noise.CHOICE: table, noise.XTC: table})
+
+
+def law_over_noises(name: str, tokens: int, drafter: str | None) -> tuple[Law, list[tuple[int, ...]]]:
+    """The law under `Coupled` with evenly likely noises, and the text of each."""
+    made = strategy(drafter, ft.Coupled())
+    texts = [written(name, tokens, made, atoms) for atoms in noises(tokens)]
+    law: Law = {}
+    for text in texts:
+        law[text] = law.get(text, 0.0) + 1 / len(texts)
+    return law, texts
+
+
+def main(arguments: Sequence[str] | None = None) -> Report:
+    """Total variation for every drafter × sampler × verifier."""
+    parser = _common.parser(__doc__)
+    parser.add_argument("--tokens", type=int, default=3, help="of each text; time grows by its power (default: 3)")
+    options = _common.parsed(parser, arguments)
+    if options.quick:
+        options.tokens = 2
+    rows, distances = [], {}
+    worst, samplers = 0.0, list(SAMPLERS)[:2] if options.quick else list(SAMPLERS)
+    for verifier in ("Rejection", "Coupled"):
+        plain = {}
+        for name in samplers:
+            plain[name] = (
+                law_of(name, options.tokens, None)
+                if verifier == "Rejection"
+                else law_over_noises(name, options.tokens, None)[0]
+            )
+        for drafter in DRAFTERS:
+            line = []
+            for name in samplers:
+                if verifier == "Rejection":
+                    law = law_of(name, options.tokens, drafter)
+                else:
+                    law, _ = law_over_noises(name, options.tokens, drafter)
+                line.append(tiny.total_variation(plain[name], law))
+            distances[f"{verifier}, {drafter}"] = dict(zip(samplers, line, strict=True))
+            worst = max(worst, *line)
+            rows.append((f"{verifier}, {drafter}", *(f"{value:.1e}" for value in line)))
+    controls = {}
+    for broken, patch in BREAKS.items():
+        name = "penalties, DRY and min-p"
+        plain_law = law_of(name, options.tokens, None)
+        with patch():
+            controls[broken] = tiny.total_variation(plain_law, law_of(name, options.tokens, "SmallModel"))
+    caught = all(distance > BROKEN for distance in controls.values())
+    title = f"total variation from plain decoding: at most {worst:.1e}, asked < {ASKED:.0e}"
+    control_rows = [(broken, f"{value:.1e}") for broken, value in controls.items()]
+    tables = [
+        Table(title, ("verifier, drafter", *samplers), rows),
+        Table(f"broken verifiers, all caught: {'yes' if caught else 'NO'}", ("control", "distance"), control_rows),
+    ]
+    settings = {"vocabulary": VOCABULARY, "draft": LENGTH, "tokens": options.tokens, "prompt": list(PROMPT)}
+    results = {"worst": worst, "asked": ASKED, "distances": distances, "controls": controls, "controls_caught": caught}
+    return _common.finish(Report("law", settings, tables, results), options)
+
+
+if __name__ == "__main__":
+    main()

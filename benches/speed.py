@@ -1,0 +1,101 @@
+"""Tokens a second: the plain loop beside transformers, drafters, the worst drafter, overhead, batches.
+
+    python benches/speed.py                      # everything, minutes
+    python benches/speed.py --only plain         # the plain loop against transformers.generate
+    python benches/speed.py --only drafters --model manual
+
+Contenders take turns in one process on the same weights; the median of the repeats counts. `--only` names parts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import foretoken as ft
+from benches import _common
+from benches._peers import Peer
+from foretoken import kernels
+from foretoken.evaluate import decoding, speed
+from foretoken.evaluate.report import Report, Table, joined
+from foretoken.recipes.corpus import split
+from foretoken.recipes.language import LanguageConfig
+
+_CORPUS_BYTES = 2**28
+
+
+def plain(model: str, peer: Peer, *, prompts: Sequence[str], repeats: int, tokens: int) -> Report:
+    """Our loop with nothing drafted against `transformers.generate` on the same weights."""
+    pipeline, ids = decoding.opened(model, prompts)
+    rows, results = [], {}
+    for kind, sampler in decoding.SAMPLERS.items():
+        contenders = {
+            "transformers.generate": lambda prompt, sampler=sampler: len(peer.ids(prompt, sampler, tokens)),
+            "foretoken": decoding.writer(pipeline, sampler, tokens),
+        }
+        timings = speed.alternate(contenders, ids, repeats=repeats)
+        base = timings["transformers.generate"]
+        rows += [(f"{name}, {kind}", *speed.columns(timing, base)) for name, timing in timings.items()]
+        results[kind] = {name: speed.figures(timing, base) for name, timing in timings.items()}
+    head = ("nothing drafted", "tokens/s", "slow-fast", "× transformers")
+    table = Table(f"plain decoding of {pipeline.name}, batch 1", head, rows)
+    return Report("plain", decoding.settings(pipeline, ids, tokens=tokens, repeats=repeats), [table], results)
+
+
+def corpus_of(model: str, data: Path | None) -> kernels.SuffixCorpus | None:
+    """The training documents of a shipped model, for `Suffix` to look into; nothing held out is in it."""
+    config = Path(ft.__file__).parent / "recipes" / "configs" / f"{model}.json"
+    if data is None or not config.exists():
+        return None
+    train, _ = split(data, LanguageConfig.from_file(config).sources)
+    codec = ft.load(model).codec
+    corpus = kernels.SuffixCorpus(memory_limit_bytes=_CORPUS_BYTES)
+    for text in train:
+        corpus.add(codec.encode(text))
+    return corpus
+
+
+def main(arguments: Sequence[str] | None = None) -> Report:
+    """Run the parts that are asked for."""
+    parts = ("plain", "drafters", "wrong", "overhead", "batch")
+    parser = _common.parser(__doc__)
+    parser.add_argument("--model", action="append", help="name or folder; may be repeated (default: tales, manual)")
+    parser.add_argument("--only", action="append", choices=parts, help="one part; may be repeated")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--prompts", type=int, default=8, help="held-out prompts, unpicked (default: 8)")
+    parser.add_argument("--corpus", action="store_true", help="let Suffix look into the training text, too")
+    parser.add_argument("--data", type=Path, help="data folder, for --corpus")
+    options = _common.parsed(parser, arguments)
+    if options.quick:
+        options.model, options.repeats, options.tokens, options.prompts = [_common.tiny_folder()], 1, 8, 2
+    reports = []
+    for model in options.model or ["tales", "manual"]:
+        folder = Path(model) if Path(model).is_dir() else ft.path(model)
+        draft = folder.with_name(f"{folder.name}-draft")
+        keys = {
+            "prompts": _common.texts(folder.name, options.prompts),
+            "repeats": options.repeats,
+            "tokens": options.tokens,
+        }
+        wanted = options.only or parts
+        peer = Peer(folder, draft if draft.is_dir() else None) if {"plain", "drafters"} & set(wanted) else None
+        corpus = corpus_of(model, _common.data_folder(options.data)) if options.corpus else None
+        runs: dict[str, Callable[..., Report]] = {
+            "plain": partial(plain, peer=peer),
+            "drafters": partial(
+                decoding.drafters, corpus=corpus, peers=peer.contenders(options.tokens) if peer else None
+            ),
+            **{name: getattr(decoding, name) for name in ("wrong", "overhead", "batch")},
+        }
+        reports.append(joined(folder.name, [runs[name](model, **keys) for name in wanted]))
+    return _common.finish(joined("speed", reports), options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""`python -m foretoken` is the command `foretoken`."""
+
+import sys
+
+from .cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""`python -m foretoken.cli` is the command `foretoken`."""
+
+import sys
+
+from .main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+//! The look-up drafters against rescans of the whole text, which are slow and obviously right.
+
+use std::sync::Arc;
+
+use foretoken_core::corpus::Corpus;
+use foretoken_core::error::{Error, Kind};
+use foretoken_core::ngram::NGram;
+use foretoken_core::suffix::{Guess, Suffix};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// What `NGram::propose` promises, by rescanning.
+fn ngram_by_rescan(text: &[i64], max_n: usize, min_n: usize, k: usize) -> Vec<i64> {
+    for n in (min_n..=max_n).rev().filter(|&n| n < text.len()) {
+        let gram = &text[text.len() - n..];
+        if let Some(place) = (n..text.len()).rev().find(|&end| &text[end - n..end] == gram) {
+            let mut copy = text.to_vec();
+            (0..k).for_each(|step| copy.push(copy[place + step]));
+            return copy.split_off(text.len());
+        }
+    }
+    Vec::new()
+}
+
+/// The longest end of `text`, of at most `limit` tokens, that something followed in the sources, and what followed, in order.
+fn followers(text: &[i64], sources: &[&[i64]], limit: usize) -> (usize, Vec<i64>) {
+    for length in (1..=limit.min(text.len())).rev() {
+        let context = &text[text.len() - length..];
+        let mut found = Vec::new();
+        for source in sources {
+            found.extend(source.windows(length + 1).filter(|window| &window[..length] == context).map(|w| w[length]));
+        }
+        if !found.is_empty() {
+            return (length, found);
+        }
+    }
+    (0, Vec::new())
+}
+
+/// What `Suffix::propose` promises, by rescanning.
+fn suffix_by_rescan(text: &[i64], corpus: &[&[i64]], max_match: usize, min_match: usize, k: usize) -> Guess {
+    let mut guess = Guess::default();
+    let mut whole = text.to_vec();
+    for step in 0..k {
+        let (own, shared) = (followers(&whole, &[text], max_match), followers(&whole, corpus, max_match));
+        let (length, found) = if shared.0 > own.0 { shared } else { own };
+        if length < min_match || length == 0 {
+            break;
+        }
+        let count = |token: i64| found.iter().filter(|&&other| other == token).count();
+        // The last of the maxima is the one that was seen last.
+        let best = *found.iter().max_by_key(|&&token| count(token)).expect("something followed");
+        let most = count(best);
+        let token = *found.iter().rev().find(|&&token| count(token) == most).expect("the best one");
+        if step == 0 {
+            guess.match_length = length;
+        }
+        guess.tokens.push(token);
+        guess.probabilities.push(most as f64 / found.len() as f64);
+        whole.push(token);
+    }
+    guess
+}
+
+fn text(longest: usize) -> impl Strategy<Value = Vec<i64>> {
+    (1..5_i64).prop_flat_map(move |letters| vec(0..letters, 0..longest))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn ngram_equals_a_rescan(text in text(60), cut in 0..60_usize, max_n in 1..6_usize, below in 0..5_usize, k in 0..9_usize) {
+        let min_n = max_n.saturating_sub(below).max(1);
+        let drafter = NGram::new(max_n as i64, min_n as i64)?;
+        let cut = cut.min(text.len());
+        drafter.start(3, &text[..cut])?;
+        for end in cut..=text.len() {
+            prop_assert_eq!(drafter.propose(3, k as i64)?, ngram_by_rescan(&text[..end], max_n, min_n, k));
+            if end < text.len() {
+                drafter.extend(3, &text[end..=end])?;
+            }
+        }
+    }
+
+    #[test]
+    fn suffix_equals_a_rescan(
+        text in text(40), documents in vec(text(20), 0..6), cut in 0..40_usize, max_match in 1..9_usize, deeper in 0..3_i64,
+        below in 0..9_usize, k in 0..9_usize,
+    ) {
+        let min_match = max_match.saturating_sub(below).max(1);
+        let corpus = Arc::new(Corpus::new(1 << 20, max_match as i64 + deeper)?);
+        let drafter = Suffix::new(max_match as i64, Some(Arc::clone(&corpus)), min_match as i64)?;
+        let documents: Vec<&[i64]> = documents.iter().map(Vec::as_slice).filter(|d| !d.is_empty()).collect();
+        let cut = cut.min(text.len());
+        drafter.start(-1, &text[..cut])?;
+        let mut added = 0;
+        for end in cut..=text.len() {
+            let expected = suffix_by_rescan(&text[..end], &documents[..added], max_match, min_match, k);
+            prop_assert_eq!(drafter.propose(-1, k as i64)?, expected);
+            if end % 3 == 0 && added < documents.len() {
+                corpus.add(documents[added])?;
+                added += 1;
+            }
+            if end < text.len() {
+                drafter.extend(-1, &text[end..=end])?;
+            }
+        }
+    }
+
+    #[test]
+    fn a_corpus_keeps_to_its_limit(documents in vec(text(60), 1..30), limit in 500..9000_i64) {
+        let corpus = Corpus::new(limit, 8)?;
+        let mut kept: Vec<Vec<i64>> = Vec::new();
+        for document in documents.into_iter().filter(|document| !document.is_empty()) {
+            let before = (corpus.len(), corpus.to_bytes());
+            match corpus.add(&document) {
+                Ok(()) => kept.push(document),
+                Err(error) => {
+                    prop_assert_eq!(error.kind(), Kind::Limit);
+                    prop_assert_eq!(before, (corpus.len(), corpus.to_bytes()));
+                }
+            }
+            prop_assert!(corpus.memory() <= corpus.memory_limit());
+            kept.drain(..kept.len() - corpus.len());
+            prop_assert_eq!(corpus.tokens(), kept.iter().map(Vec::len).sum::<usize>());
+            // Eviction leaves what adding the remaining documents to an empty corpus would have made.
+            let again = Corpus::from_bytes(&corpus.to_bytes())?;
+            prop_assert_eq!((again.len(), again.memory()), (corpus.len(), corpus.memory()));
+        }
+    }
+}
+
+#[test]
+fn every_cut_and_every_flipped_bit_of_a_corpus_is_noticed() {
+    let corpus = Corpus::new(1 << 16, 8).unwrap();
+    corpus.add(&[5, 6, 7, 5, 6]).unwrap();
+    corpus.add(&[1 << 30, 9]).unwrap();
+    let bytes = corpus.to_bytes();
+    assert_eq!(Corpus::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+    for length in 0..bytes.len() {
+        assert_eq!(Corpus::from_bytes(&bytes[..length]).unwrap_err().kind(), Kind::Checkpoint);
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(Corpus::from_bytes(&damaged).unwrap_err().kind(), Kind::Checkpoint);
+    }
+}
+
+#[test]
+fn rows_are_started_once_and_stopped_once() {
+    let drafter = NGram::new(4, 1).unwrap();
+    assert_eq!(drafter.extend(7, &[1]), Err(Error::UnknownRow { row: 7 }));
+    drafter.start(7, &[1, 2, 1]).unwrap();
+    assert_eq!(drafter.start(7, &[]), Err(Error::RowStarted { row: 7 }));
+    // Nothing of a list with a bad id is taken.
+    assert_eq!(drafter.extend(7, &[2, -1]), Err(Error::TokenId { place: 1, token: -1 }));
+    assert_eq!(drafter.extend(7, &[1 << 31]), Err(Error::TokenId { place: 0, token: 1 << 31 }));
+    assert_eq!(drafter.propose(7, 4), Ok(vec![2, 1, 2, 1]));
+    drafter.stop(7).unwrap();
+    assert_eq!(drafter.stop(7), Err(Error::UnknownRow { row: 7 }));
+    assert_eq!(drafter.propose(7, 1), Err(Error::UnknownRow { row: 7 }));
+}
+
+#[test]
+fn ranges_are_checked() {
+    assert!(NGram::new(0, 1).is_err() && NGram::new(65, 1).is_err() && NGram::new(2, 3).is_err());
+    assert!(
+        Suffix::new(0, None, 1).is_err() && Suffix::new(1025, None, 1).is_err() && Suffix::new(2, None, 3).is_err()
+    );
+    assert!(Corpus::new(0, 4).is_err() && Corpus::new(-5, 4).is_err() && Corpus::new(9, 0).is_err());
+    let shallow = Arc::new(Corpus::new(100, 4).unwrap());
+    assert!(matches!(Suffix::new(5, Some(Arc::clone(&shallow)), 1), Err(Error::Contradiction { .. })));
+    assert_eq!(shallow.add(&[]), Err(Error::Empty { name: "tokens" }));
+    assert!(matches!(shallow.add(&[1; 1000]), Err(Error::Memory { tokens: 1000, .. })));
+    let drafter = Suffix::new(4, Some(shallow), 1).unwrap();
+    drafter.start(0, &[1, 1]).unwrap();
+    assert!(drafter.propose(0, -1).is_err() && drafter.propose(0, 65537).is_err());
+    assert_eq!(drafter.propose(0, 0), Ok(Guess::default()));
+}
+
+#[test]
+fn threads_share_a_drafter_and_a_corpus() {
+    let corpus = Arc::new(Corpus::new(1 << 15, 16).unwrap());
+    let drafter = Suffix::new(16, Some(Arc::clone(&corpus)), 1).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4_i64 {
+            let (corpus, drafter) = (&corpus, &drafter);
+            scope.spawn(move || {
+                drafter.start(thread, &[]).unwrap();
+                for step in 0..200 {
+                    drafter.extend(thread, &[step % 7, thread]).unwrap();
+                    let guess = drafter.propose(thread, 5).unwrap();
+                    assert!(guess.tokens.iter().all(|&token| (0..7).contains(&token)));
+                    corpus.add(&[step % 7, thread, step % 5]).unwrap();
+                }
+                drafter.stop(thread).unwrap();
+            });
+        }
+    });
+    assert!(corpus.memory() <= 1 << 15);
+}

@@ -1,0 +1,30 @@
+"""What holds for every test: few threads, fixed seeds, no luck and no network."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+import torch
+
+# More threads than this are slower for toy models, and sums split differently round differently.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+# A property that fails today must fail for the next person too, so examples are a function of the test alone.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("same")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))

@@ -1,0 +1,489 @@
+"""The command line as a person and as a script meet it: text, JSON, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from foretoken.cli import bench, generate, info, main, train
+from foretoken.codec.text import Text
+from foretoken.errors import CheckpointError, InvalidArgument, LogitsError, MissingExtra
+from foretoken.pipeline import Pipeline
+from foretoken.view import loss as loss_view
+from foretoken.view import terminal
+from tests.models import TableModel
+
+
+class Letters(TableModel):
+    """Writes small letters and spaces, in words that come again."""
+
+    def __init__(self) -> None:
+        super().__init__(256, order=1, scale=3.0)
+        self.layers = [None] * 4
+        self._letters = np.full(256, -np.inf, dtype=np.float32)
+        self._letters[[_ID[c] for c in "aeinost\u0120"]] = 0.0
+
+    def logits(self, past: Any) -> np.ndarray:
+        return super().logits(past) + self._letters
+
+    def first(self, layers: int) -> TableModel:
+        return self
+
+
+_ID = {unit: i for i, unit in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """What every name on the command line means."""
+    tokenizer = Tokenizer(models.BPE(_ID, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    made = Pipeline(Text(tokenizer), Letters(), name="tiny")
+    monkeypatch.setattr(generate, "load", lambda name: made)
+    return made
+
+
+@pytest.fixture
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Standard output and error are a terminal that can colour."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    return
+
+
+OPTIONS = ["generate", "once", "--max-tokens", "60", "--seed", "7"]
+
+
+def test_text_goes_to_standard_output_and_nothing_else(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe: the text, one newline, a silent standard error."""
+    assert main(OPTIONS) == 0
+    out, err = capsys.readouterr()
+    assert out == pipeline("once", max_tokens=60, seed=7).signal + "\n"
+    assert err == ""
+
+
+@pytest.mark.parametrize("drafter", generate.DRAFTERS)
+def test_no_drafter_changes_the_text(
+    drafter: str, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each name means a drafter, and the words stay."""
+    from foretoken.drafter.small_model import SmallModel
+
+    monkeypatch.setattr(generate, "small_model", lambda name: SmallModel(pipeline.model))
+    assert main([*OPTIONS, "--drafter", drafter, "--json"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert out["text"] == pipeline("once", max_tokens=60, seed=7).signal
+    assert bool(out["stats"]["drafted"]) == (drafter != "none")
+
+
+def test_json_is_the_last_line_and_whole(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    """Text, tokens, reason and stats; every number a number."""
+    assert main([*OPTIONS, "--json", "--drafter", "early-exit"]) == 0
+    out = json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=lambda name: pytest.fail(name))
+    expected = pipeline("once", max_tokens=60, seed=7)
+    assert (out["model"], out["text"], out["finish_reason"]) == ("tiny", expected.signal, "length")
+    assert out["tokens"] == expected.tokens.tolist()
+    stats = out["stats"]
+    assert stats["tokens"] == 60
+    assert stats["tokens_per_forward"] > 1
+    assert len(stats["drafted_at"]) == len(stats["accepted_at"]) == len(stats["acceptance_by_position"])
+    assert sum(stats["accepted_at"]) == stats["accepted"] == stats["by_source"]["early exit"][1]
+
+
+def test_several_samples(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    """One after another, named; in JSON, lists."""
+    texts = pipeline("once", max_tokens=60, seed=7, n=2).signal
+    assert main([*OPTIONS, "-n", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out == f"--- sample 1 of 2, length\n{texts[0]}\n\n--- sample 2 of 2, length\n{texts[1]}\n"
+    assert main([*OPTIONS, "-n", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == texts
+
+
+def test_sampling_options_reach_the_sampler(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of them changes the text, and stop ends it."""
+    plain = pipeline("once", max_tokens=60, seed=7).signal
+    for options in (["--temperature", "0"], ["--top-k", "2"], ["--top-p", "0.3"], ["--min-p", "0.9"], ["--seed", "8"]):
+        assert main([*OPTIONS, *options]) == 0
+        assert capsys.readouterr().out != plain + "\n", options
+    assert main([*OPTIONS, "--stop", "zzz", "--stop", plain[10:13]]) == 0
+    assert capsys.readouterr().out == plain[: plain.index(plain[10:13])] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(b"once", "once"), (b"once\n", "once"), (b"a\n\n", "a\n"), (b"x\r\n", "x")]
+)
+def test_prompt_from_standard_input(given: bytes, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the newline that ends the last line."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    assert generate.read_prompt() == meant
+
+
+def test_standard_input_must_be_text(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes that are none are refused in one line."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ok \xff")))
+    assert main(["generate", "-"]) == 1
+    assert capsys.readouterr().err == "foretoken: error: the prompt on standard input is not UTF-8 at byte 3\n"
+
+
+def test_trace_is_written(pipeline: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the text."""
+    assert main([*OPTIONS, "--drafter", "early-exit", "--trace", str(tmp_path / "t.html")]) == 0
+    assert capsys.readouterr().out.strip()
+    page = (tmp_path / "t.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "early" in page
+
+
+def plain(text: str) -> str:
+    """Without colours and without what is struck through."""
+    text = re.sub(r"\x1b\[2;9;31m.*?\x1b\[0m|\x1b\[2m.*?\x1b\[0m", "", text, flags=re.DOTALL)
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@pytest.mark.usefixtures("on_a_terminal")
+def test_colours_on_a_terminal(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    """Right guesses coloured, the prompt dim, the figures on standard error; the text is the text."""
+    assert main([*OPTIONS, "--drafter", "early-exit"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("\x1b[2monce\x1b[0m")
+    assert "\x1b[32m" in out
+    assert plain(out) == pipeline("once", max_tokens=60, seed=7).signal + "\n"
+    assert re.search(r"\[60 tokens in \d+ forwards", err)
+
+
+@pytest.mark.usefixtures("on_a_terminal")
+@pytest.mark.parametrize("quiet", ["NO_COLOR=1", "TERM=dumb", "--color never"])
+def test_no_colours_where_none_are_wanted(
+    quiet: str, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the environment or by the option."""
+    extra = []
+    if "=" in quiet:
+        monkeypatch.setenv(*quiet.split("="))
+    else:
+        extra = quiet.split()
+    assert main([*OPTIONS, *extra, "--drafter", "early-exit"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_colours_where_they_are_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also in a pipe."""
+    assert main([*OPTIONS, "--color", "always", "-n", "2"]) == 0
+    assert "\x1b[2m" in capsys.readouterr().out
+
+
+def test_refused_guesses_are_struck_through() -> None:
+    """Before what was chosen instead, on one line; a model cannot reach the terminal's controls."""
+    pieces = ["ab", "\n", "\x1b[2J", "c"]
+    step = terminal.Step(0, [0, 2], drafted=[0, 1], accepted=1, source="x", gaps=[1.0, 1.0], text="ab\x1b[2J")
+    out = io.StringIO()
+    terminal.Terminal(out, pieces.__getitem__, color=True).step(step)
+    assert out.getvalue() == "\x1b[32mab\x1b[0m\x1b[2;9;31m↵\x1b[0m␛[2J"
+
+
+@pytest.mark.usefixtures("pipeline")
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (
+            LogitsError("row 3 has nothing\nthat may be drawn"),
+            1,
+            "foretoken: error: row 3 has nothing that may be drawn\n",
+        ),
+        (FileNotFoundError(2, "No such file or directory", "/no/where"), 1, "No such file or directory: /no/where"),
+        (OSError("disk full"), 1, "foretoken: error: disk full\n"),
+        (KeyboardInterrupt(), 130, "foretoken: stopped\n"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(
+    raised: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback for what is not a bug."""
+
+    def fail(name: str) -> None:
+        raise raised
+
+    monkeypatch.setattr(generate, "load", fail)
+    assert main(OPTIONS) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert err.strip().count("\n") == 0
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else keeps its traceback."""
+    monkeypatch.setattr(generate, "load", lambda name: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["sing"], ["generate", "x", "--drafter", "crystal"], ["generate", "x", "--top-k", "a"]]
+)
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """By argparse, with the usage."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: foretoken" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_values_out_of_range_are_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """The library says what is allowed."""
+    assert main([*OPTIONS, "--top-p", "1.5"]) == 1
+    assert capsys.readouterr().err == "foretoken: error: top_p must be in (0, 1], got 1.5\n"
+
+
+def shell(*arguments: str, **keys: Any) -> subprocess.CompletedProcess[str]:
+    """The program as a shell runs it."""
+    command = [sys.executable, "-m", "foretoken", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **keys)
+
+
+def test_runs_as_a_module() -> None:
+    """`python -m foretoken` and `python -m foretoken.cli` are the command; unknown models are told with the known."""
+    run = shell("--help")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert all(name in run.stdout for name in ("generate", "train", "info", "bench"))
+    run = shell("generate", "x", "--model", "no-such-model")
+    assert run.returncode == 1
+    assert run.stderr.startswith("foretoken: error: no shipped model is called 'no-such-model'")
+    assert run.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """`foretoken info | head -0` is quiet."""
+    command = f"{sys.executable} -m foretoken info --json | true; echo ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=300)
+    assert (run.stdout, run.stderr) == ("0\n", "")
+
+
+CONFIG = {
+    "sources": ["stories"], "tokenizer": "", "vocab_size": 300, "hidden_size": 16, "intermediate_size": 24, "layers": 1,
+    "heads": 2, "kv_heads": 1, "context": 32, "window": 16, "batch": 2, "warmup": 2, "cooldown": 0.5, "rate": 0.01,
+    "save_every": 2, "seed": 1, "steps": 6,
+}  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of six steps on a text of a few lines."""
+    words = "the cat sat on the mat and the dog ran after the cat until the sun went down over the hill ".split()
+    texts = [" ".join(np.random.default_rng(i).permutation(words).tolist()) for i in range(24)]
+    monkeypatch.setattr("foretoken.recipes.language.split", lambda data, sources: (texts, texts[:1]))
+    path = tmp_path / "toy.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
+
+
+def test_train_and_its_report(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines instead of a bar, a plot, a last line of JSON; again, it is done at once."""
+    arguments = ["train", str(config), "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--json"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert (report["steps"], report["trained"]) == (6, 6)
+    assert np.isfinite(report["loss"])
+    assert Path(report["plot"]).read_bytes().startswith(b"\x89PNG")
+    assert re.fullmatch(r"(foretoken: step \d of 6, loss [\d.]+, [\d.]+ s a step, \d+ min left\n)+", err)
+    assert main(arguments) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (again["trained"], again["loss"]) == (0, report["loss"])
+
+
+def test_train_that_is_stopped_goes_on(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C is 130 and says how to go on."""
+    arguments = ["train", str(config), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    advance = train.Run.advance
+
+    def interrupted(run: train.Run) -> float:
+        if run.step == 3:
+            raise KeyboardInterrupt
+        return advance(run)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.Run, "advance", interrupted)
+        assert main(arguments) == 130
+    assert "stopped at step 3 of 6; the same command goes on" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert re.fullmatch(r".*run: 6 steps, loss [\d.]+ nats a token, .*loss\.png\n", capsys.readouterr().out)
+
+
+def test_train_without_matplotlib_says_so(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run counts, the plot is missing, and the command that installs it is told."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["train", str(config), "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["plot"] is None
+    assert "pip install 'foretoken[plot]'" in err
+    with pytest.raises(MissingExtra):
+        loss_view.save_loss_plot(tmp_path / "run" / "loss.jsonl", tmp_path / "x.png", title="x")
+
+
+def test_configurations_by_name_and_by_path(tmp_path: Path) -> None:
+    """Shipped names, else JSON files; a word that is neither is refused with the names."""
+    assert {"tales", "manual"} <= set(train.configurations())
+    assert train.find("tales").read_text(encoding="utf-8").startswith("{")
+    assert train.find(str(tmp_path / "mine.json")) == tmp_path / "mine.json"
+    with pytest.raises(InvalidArgument, match=r"no configuration is called 'tails'; there are \['manual"):
+        train.find("tails")
+
+
+def test_progress_lines_are_sparse(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first, one every half minute, the last."""
+    now = [0.0]
+    progress = train.Progress(10, 200, clock=lambda: now[0])
+    for step in range(11, 201):
+        now[0] += 1.0
+        progress(step, 200, 2.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert [int(line.split()[2]) for line in lines] == [11, 41, 71, 101, 131, 161, 191, 200]
+    assert lines[1] == "foretoken: step 41 of 200, loss 2.500, 1.00 s a step, 3 min left"
+
+
+@pytest.mark.usefixtures("on_a_terminal")
+def test_progress_bar_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that is drawn again, and no lines of text."""
+    with train.Progress(2, 4) as progress:
+        progress(3, 4, 2.5)
+        progress(4, 4, 2.25)
+    err = capsys.readouterr().err
+    assert "4/4" in err
+    assert "loss 2.250" in err
+    assert "foretoken: step" not in err
+
+
+def test_damaged_loss_files_are_refused(tmp_path: Path) -> None:
+    """With the file's name."""
+    (tmp_path / "loss.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    with pytest.raises(CheckpointError, match=r"loss\.jsonl"):
+        loss_view.read_losses(tmp_path / "loss.jsonl")
+
+
+def test_running_mean() -> None:
+    """Over both sides, shorter at the ends."""
+    assert loss_view.smooth(np.array([0.0, 3.0, 6.0, 9.0]), 1).tolist() == [1.5, 3.0, 6.0, 7.5]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A folder that looks like a shipped model."""
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model.safetensors")
+    config = {"num_hidden_layers": 2, "vocab_size": 4096, "max_position_embeddings": 512}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "README.md").write_text(
+        "# toy\n\n## Data\n\n| a | b |\n|---|---|\n| no | no |\n\n## Figures\n\n| what | figure |\n|---|---|\n"
+        "| validation loss | 3.21 nats |\n\n## Licence\n"
+    )
+    return folder
+
+
+def test_info_of_a_folder(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its size, its shape and its card's figures, without loading it."""
+    assert main(["info", str(checkpoint), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["parameters"] == 17
+    assert facts["vocabulary"] == 4096
+    assert facts["figures"] == {"validation loss": "3.21 nats"}
+    assert main(["info", str(checkpoint)]) == 0
+    assert "validation loss  3.21 nats" in capsys.readouterr().out
+
+
+def test_info_of_the_machine(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Versions, threads, processor, models; for people and for programs."""
+    monkeypatch.setattr(info, "names", lambda: ["toy"])
+    monkeypatch.setattr(info, "path", lambda name: checkpoint)
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["torch"] == torch.__version__
+    assert facts["threads"] >= 1
+    assert facts["models"]["toy"]["parameters"] == 17
+    assert main(["info"]) == 0
+    assert "parameters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["config.json", "model.safetensors"])
+def test_info_of_a_damaged_folder(damage: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Cut or missing: one line."""
+    (checkpoint / damage).write_bytes((checkpoint / damage).read_bytes()[:9])
+    assert main(["info", str(checkpoint)]) == 1
+    assert "is damaged" in capsys.readouterr().err
+    (checkpoint / damage).unlink()
+    assert main(["info", str(checkpoint)]) == 1
+    assert "is missing" in capsys.readouterr().err
+
+
+def test_bench_lists_and_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands behind the name goes to the bench."""
+    called: list[list[str]] = []
+    speed = SimpleNamespace(__doc__="Tokens a second.\n\nMore.", main=called.append)
+    monkeypatch.setattr(bench, "benches", lambda: {"speed": speed})
+    assert main(["bench"]) == 0
+    assert capsys.readouterr().out == "speed      Tokens a second.\n"
+    assert main(["bench", "speed", "--rows", "4"]) == 0
+    assert called == [["--rows", "4"]]
+    assert main(["bench", "spead"]) == 1
+    assert "no bench is called 'spead'; there are ['speed']" in capsys.readouterr().err
+
+
+def test_every_bench_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the real package."""
+    assert main(["bench"]) == 0
+    assert all(len(line.split()) > 2 for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_is_130(tmp_path: Path) -> None:
+    """While it waits for the prompt, without a traceback."""
+    command = [sys.executable, "-m", "foretoken", "generate", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not _reads(run.pid):
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) == 130
+        assert run.stderr.read() == "\nforetoken: stopped\n"
+
+
+def _reads(pid: int) -> bool:
+    """Whether a process waits for a pipe; where the kernel does not tell, after some seconds."""
+    wchan = Path(f"/proc/{pid}/wchan")
+    if not wchan.exists():
+        time.sleep(8)
+        return True
+    return "pipe" in wchan.read_text()
