@@ -17,7 +17,13 @@ class TableModel:
     """Logits that are a function of the last `order` units: no rounding, whatever the batch or the block."""
 
     def __init__(
-        self, vocab_size: int = 48, *, order: int = 2, context: int = 512, ends: tuple[int, ...] = (), scale: float = 2.5
+        self,
+        vocab_size: int = 48,
+        *,
+        order: int = 2,
+        context: int = 512,
+        ends: tuple[int, ...] = (),
+        scale: float = 2.5,
     ) -> None:
         self.vocab_size, self.order, self.context, self.end_tokens, self.scale = vocab_size, order, context, ends, scale
         self._rows: dict[bytes, np.ndarray] = {}

@@ -136,9 +136,7 @@ def sample(
             keys = _keys(seeds, positions, rows, history)
             return Choices(*_on_device(twin, logits, sampler, **keys, logprobs=logprobs, stream=stream, commit=commit))
         logits = _borrow(logits)
-    return Choices(
-        *_rust.sample(logits, sampler, seeds, positions, rows, history, logprobs, stream, commit, threads)
-    )
+    return Choices(*_rust.sample(logits, sampler, seeds, positions, rows, history, logprobs, stream, commit, threads))
 
 
 def verify(

@@ -60,11 +60,15 @@ class Pipeline:
         keys = self._keys(max_tokens=max_tokens, sampler=sampler, seed=seed, **options)
         return generate(self.model, self._canvas(prompt), strategy, **keys)
 
-    def stream(self, prompt: str | Sequence[str], *, strategy: Strategy | None = None, **options: Any) -> Iterator[Step]:
+    def stream(
+        self, prompt: str | Sequence[str], *, strategy: Strategy | None = None, **options: Any
+    ) -> Iterator[Step]:
         """The same, a step at a time; closing the iterator cancels the rest."""
         return stream(self.model, self._canvas(prompt), strategy, **self._keys(**options))
 
-    async def agenerate(self, prompt: str | Sequence[str], *, strategy: Strategy | None = None, **options: Any) -> Generation:
+    async def agenerate(
+        self, prompt: str | Sequence[str], *, strategy: Strategy | None = None, **options: Any
+    ) -> Generation:
         """`__call__` that leaves the event loop free."""
         return await agenerate(self.model, self._canvas(prompt), strategy, **self._keys(**options))
 
@@ -74,7 +78,7 @@ class Pipeline:
         """`stream` for `async for`."""
         return astream(self.model, self._canvas(prompt), strategy, **self._keys(**options))
 
-    def _canvas(self, prompt: str | Sequence[str]):  # noqa: ANN202
+    def _canvas(self, prompt: str | Sequence[str]):
         return self.codec.canvas([prompt] if isinstance(prompt, str) else prompt)
 
     def _keys(self, **options: Any) -> dict[str, Any]:

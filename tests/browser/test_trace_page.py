@@ -106,7 +106,7 @@ def test_tokens_bars_and_tooltips_are_in_the_document(probed: Path) -> None:
 
 @pytest.mark.parametrize("width", [420, 800, 1300])
 def test_the_page_reacts_and_fits(probed: Path, width: int) -> None:
-    """Pointing lights a forward, replay hides and shows, guesses unfold, the theme turns; nothing is cut off or loaded."""
+    """Pointing lights a forward, replay hides and shows, guesses unfold, the theme turns; nothing is cut off."""
     document = browse(probed, "--dump-dom", f"--window-size={width},900", "--blink-settings=preferredColorScheme=1")
     match = re.search(r'data-said="([^"]*)"', document)
     assert match

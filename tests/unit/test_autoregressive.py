@@ -34,7 +34,7 @@ _RNG = np.random.default_rng(5)
 PROMPTS = [_RNG.integers(1, 40, size=length).tolist() for length in (9, 1, 3, 17, 2, 30, 5, 11)]
 
 
-def write(model, prompts=PROMPTS, strategy=None, **options):  # noqa: ANN001, ANN003, ANN201
+def write(model, prompts=PROMPTS, strategy=None, **options):
     return ft.generate(model, ft.Canvas(prompts), strategy, **{"max_tokens": 60, "seed": 11, **options})
 
 
@@ -120,7 +120,9 @@ def test_a_perfect_drafter_is_trusted() -> None:
         return ft.Draft(np.array(ids, dtype=np.int64))
 
     drafter = FunctionDrafter(guess)
-    out = write(model, PROMPTS[:1], max_tokens=400, sampler=ft.Sampler(temperature=0), strategy=ft.Autoregressive(drafter))
+    out = write(
+        model, PROMPTS[:1], max_tokens=400, sampler=ft.Sampler(temperature=0), strategy=ft.Autoregressive(drafter)
+    )
     assert out.stats.acceptance == 1.0
     assert out.stats.tokens_per_forward > 5
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,13 +60,12 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 @pytest.fixture
-def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Standard output and error are a terminal that can colour."""
+def on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output and error, as captured, are a terminal that can colour."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    return
 
 
 OPTIONS = ["generate", "once", "--max-tokens", "60", "--seed", "7"]
@@ -294,7 +292,7 @@ CONFIG = {
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of six steps on a text of a few lines."""
-    words = "the cat sat on the mat and the dog ran after the cat until the sun went down over the hill ".split()
+    words = re.findall(r"\w+", "the cat sat on the mat and the dog ran after the cat until the sun went down")
     texts = [" ".join(np.random.default_rng(i).permutation(words).tolist()) for i in range(24)]
     monkeypatch.setattr("foretoken.recipes.language.split", lambda data, sources: (texts, texts[:1]))
     path = tmp_path / "toy.json"

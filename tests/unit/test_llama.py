@@ -123,10 +123,10 @@ def test_ragged_prompts_are_read_as_each_alone() -> None:
 
 def test_last_is_the_last_counted_unit() -> None:
     tokens, counts = ids(3, 6), np.array([6, 2, 5])
-    for given in (None, counts):
-        every = MODEL.open(3, 24).forward(tokens, given).clone()
-        last = MODEL.open(3, 24).forward(tokens, given, last=True)
-        ends = np.full(3, 6) if given is None else given
+    for counted in (None, counts):
+        every = MODEL.open(3, 24).forward(tokens, counted).clone()
+        last = MODEL.open(3, 24).forward(tokens, counted, last=True)
+        ends = np.full(3, 6) if counted is None else counted
         assert last.shape == (3, 1, 37)
         np.testing.assert_allclose(last[:, 0], every[np.arange(3), ends - 1], atol=TOLERANCE)
 

@@ -115,7 +115,6 @@ class AdaptiveSession:
         self._session.judge(row, draft, accepted)
 
 
-
 def open_paced(drafter: Drafter, request: DraftRequest) -> DraftSession:
     """The session of a drafter, under the adaptive length if the request has one."""
     session = drafter.open(request)

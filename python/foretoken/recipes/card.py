@@ -52,7 +52,7 @@ def write_card(folder: Path, config: LanguageConfig, *, name: str, sources: str,
         f"# {name}",
         "",
         f"A Llama-shaped language model of {parameters / 1e6:.1f} M parameters over a byte-level BPE of "
-        f"{config.vocab_size:,} tokens, context {config.context}. It ships with foretoken to show and to test decoding; "
+        f"{config.vocab_size:,} tokens, context {config.context}. It ships with foretoken to show and test decoding; "
         "it has learnt language from a few megabytes of text and knows nothing.",
         "",
         "## Data",
@@ -91,7 +91,9 @@ def write_card(folder: Path, config: LanguageConfig, *, name: str, sources: str,
 def _parameter_counts(model: Any) -> list[int]:
     config = model.config
     block = config.hidden_size * (
-        2 * config.head_dim * (config.num_attention_heads + config.num_key_value_heads) + 3 * config.intermediate_size + 2
+        2 * config.head_dim * (config.num_attention_heads + config.num_key_value_heads)
+        + 3 * config.intermediate_size
+        + 2
     )
     heads = 1 if config.tie_word_embeddings else 2
     return [config.num_hidden_layers * block, heads * config.vocab_size * config.hidden_size, config.hidden_size]

@@ -325,5 +325,3 @@ def _attach_logprobs(steps: list[Step], logprobs: np.ndarray, top_ids: np.ndarra
             list(zip(ids.tolist(), values.tolist(), strict=True))
             for ids, values in zip(top_ids[line, :count], top[line, :count], strict=True)
         ]
-
-

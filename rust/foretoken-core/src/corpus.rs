@@ -48,8 +48,8 @@ impl Corpus {
 
     /// Adds a document, and drops the oldest ones if the corpus is then larger than its limit.
     ///
-    /// An automaton cannot forget, so dropping means building it anew, during which rows that look up wait (about a second for
-    /// a million tokens). To pay that rarely, documents are dropped down to three quarters of the limit.
+    /// An automaton cannot forget, so dropping means building it anew, during which rows that look up wait (half a second
+    /// for a million tokens). To pay that rarely, documents are dropped down to three quarters of the limit.
     pub fn add(&self, tokens: &[i64]) -> Result<()> {
         if tokens.is_empty() {
             return Err(Error::Empty { name: "tokens" });

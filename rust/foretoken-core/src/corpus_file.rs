@@ -2,7 +2,7 @@
 //!
 //! Little-endian: magic (8 bytes), version u32, longest match u32, memory limit u64, number of documents u64, number of tokens
 //! u64, the length of each document u32, the tokens u32, CRC-64/XZ of everything before it u64. Keeping the automaton itself
-//! would make the file twelve times as large, and each index in it one more thing to distrust.
+//! would make the file sixteen times as large, and each index in it one more thing to distrust.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};

@@ -15,20 +15,21 @@ impl Output {
         let raw = Row::new(logits, maxima);
         let top = f64::from(raw.max());
         let log_sum = if top.is_finite() { ln(raw.sum_exp(1.0, top)) } else { 0.0 };
-        let logprob = |logit: f64| match (top.is_finite(), logit == top) {
-            (true, _) => logit - top - log_sum,
-            (false, true) => 0.0,
-            (false, false) => f64::NEG_INFINITY,
+        let logprob = |logit: f32| match f64::from(logit) {
+            logit if top.is_finite() => logit - top - log_sum,
+            logit if logit == top => 0.0,
+            _ => f64::NEG_INFINITY,
         };
-        self.logprobs.push(logprob(f64::from(logits[token as usize])));
+        self.logprobs.push(logprob(logits[token as usize]));
         if count == 0 {
             return;
         }
         list.clear();
-        let bound = raw.low_bound(count, bounds);
+        // Beside +inf all others are equally impossible, so any of them may be among the first.
+        let bound = if top.is_finite() { raw.low_bound(count, bounds) } else { f32::NEG_INFINITY };
         let ids = 0u32..;
         let reaching = ids.zip(logits).filter(|(_, logit)| **logit >= bound);
-        list.extend(reaching.map(|(token, &logit)| Candidate { token, x: f64::from(logit), p: 0.0 }));
+        list.extend(reaching.map(|(token, &logit)| Candidate { token, x: logprob(logit), p: 0.0 }));
         let order = |a: &Candidate, b: &Candidate| descending(&a.x, &b.x).then(a.token.cmp(&b.token));
         if count < list.len() {
             list.select_nth_unstable_by(count - 1, order);
@@ -36,6 +37,6 @@ impl Output {
         }
         list.sort_unstable_by(order);
         self.top_tokens.extend(list.iter().map(|candidate| i64::from(candidate.token)));
-        self.top_logprobs.extend(list.iter().map(|candidate| logprob(candidate.x)));
+        self.top_logprobs.extend(list.iter().map(|candidate| candidate.x));
     }
 }

@@ -1,7 +1,7 @@
 //! Prompt look-up: the last few tokens, where they stood before, and what came after.
 //!
 //! Saxena 2023, "Prompt Lookup Decoding". For every n an open-addressed table of `u32` knows the newest place of each n-gram;
-//! the n-grams themselves are read from the text, so a table costs 5 to 11 bytes a token.
+//! the n-grams themselves are read from the text, so a table costs at most 11 bytes a token.
 
 use std::hash::{BuildHasher, RandomState};
 
