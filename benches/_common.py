@@ -28,7 +28,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """Options of every bench."""
     made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     made.add_argument("--quick", action="store_true", help="toy models with random weights, in seconds: does it run?")
-    made.add_argument("--save", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}/NAME.json")
+    made.add_argument("--save", action="store_true", help="write benches/results/NAME.json")
     made.add_argument("--threads", type=int, help="of torch (default: torch's own)")
     return made
 

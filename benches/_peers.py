@@ -57,7 +57,10 @@ class Peer:
 
 def _opened(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     settings = model.generation_config
     assert settings is not None

@@ -34,6 +34,7 @@ from tests.models import FunctionDrafter, TableModel
 
 VOCABULARY = 3
 LENGTH = 2  # guesses a draft
+CONTROL = "penalties, DRY and min-p"
 ASKED = 1e-9
 Law = dict[tuple[int, ...], float]
 
@@ -60,15 +61,15 @@ def fields(name: str) -> tuple[ft.Sampler, dict[str, Any]]:
     return ft.Sampler(**own), keys
 
 
-def written(name: str, tokens: int, strategy: Any, chance: Chance) -> tuple[int, ...]:
-    """One generation whose decisions are those of a chance."""
+def written(name: str, tokens: int, strategy: Any, chance: Chance) -> tuple[tuple[int, ...], int]:
+    """The text of one generation whose decisions are those of a chance, and how many guesses it checked."""
     sampler, keys = fields(name)
     with tiny.decided_by(chance):
         out = ft.generate(
             TableModel(VOCABULARY, order=2, scale=1.5), ft.Canvas([list(PROMPT)]), strategy, sampler=sampler,
             max_tokens=tokens, seed=7, **keys,
         )  # fmt: skip
-    return tuple(out.tokens.tolist())
+    return tuple(out.tokens.tolist()), out.stats.drafted
 
 
 def strategy(drafter: str | None, verifier: Any) -> Any:
@@ -77,75 +78,60 @@ def strategy(drafter: str | None, verifier: Any) -> Any:
     return ft.Autoregressive(drafter=made, verifier=verifier, length=LENGTH)
 
 
-def law_of(name: str, tokens: int, drafter: str | None) -> Law:
-    """The exact law of the output under `Rejection`, or of plain decoding."""
+def law_of(verifier: Any, name: str, tokens: int, drafter: str | None) -> tuple[Law, int]:
+    """The exact law of the output with a drafter, or without, and how many guesses were checked on the way."""
     law: Law = {}
-    made = strategy(drafter, ft.Rejection())
-    for weight, text in enumerate_branches(lambda chance: written(name, tokens, made, chance)):
+    guesses = 0
+    made = strategy(drafter, verifier)
+    if isinstance(verifier, ft.Rejection):
+        runs = enumerate_branches(lambda chance: written(name, tokens, made, chance))
+    else:
+        runs = over_noises(lambda chance: written(name, tokens, made, chance), tokens)
+    for weight, (text, checked) in runs:
         law[text] = law.get(text, 0.0) + weight
-    return law
+        guesses += checked
+    return law, guesses
 
 
-def noises(tokens: int) -> Iterator[Atoms]:
-    """Every noise of a finite set: an order of the vocabulary for each place."""
+def over_noises(function: Callable[[Chance], Any], tokens: int) -> Iterator[tuple[float, Any]]:
+    """A function under every noise of a finite set, all evenly likely: an order of the vocabulary for each place."""
     orders = [torch.tensor(order, dtype=torch.float64) for order in itertools.permutations((-0.8, 0.3, 1.9))][::2]
     filler = torch.zeros(len(PROMPT), VOCABULARY, dtype=torch.float64)
-    # A small model drafts one place further than the text may go.
-    beyond = torch.zeros(LENGTH, VOCABULARY, dtype=torch.float64)
     for atoms in itertools.product(orders, repeat=tokens):
-        table = torch.cat([filler, torch.stack(atoms), beyond])
-        yield Atoms({noise.CHOICE: table, noise.XTC: table})
-
-
-def law_over_noises(name: str, tokens: int, drafter: str | None) -> tuple[Law, list[tuple[int, ...]]]:
-    """The law under `Coupled` with evenly likely noises, and the text of each."""
-    made = strategy(drafter, ft.Coupled())
-    texts = [written(name, tokens, made, atoms) for atoms in noises(tokens)]
-    law: Law = {}
-    for text in texts:
-        law[text] = law.get(text, 0.0) + 1 / len(texts)
-    return law, texts
+        table = torch.cat([filler, torch.stack(atoms)])
+        yield 1 / len(orders) ** tokens, function(Atoms({noise.CHOICE: table, noise.XTC: table}))
 
 
 def main(arguments: Sequence[str] | None = None) -> Report:
-    """Total variation for every drafter × sampler × verifier."""
+    """Total variation for every verifier × drafter × sampler."""
     parser = _common.parser(__doc__)
-    parser.add_argument("--tokens", type=int, default=3, help="of each text; time grows by its power (default: 3)")
+    parser.add_argument("--tokens", type=int, default=4, help="of each text; time grows by its power (default: 4)")
     options = _common.parsed(parser, arguments)
+    samplers = list(SAMPLERS)
     if options.quick:
-        options.tokens = 2
+        options.tokens, samplers = 3, ["temperature", "penalties, DRY and min-p"]
     rows, distances = [], {}
-    worst, samplers = 0.0, list(SAMPLERS)[:2] if options.quick else list(SAMPLERS)
-    for verifier in ("Rejection", "Coupled"):
-        plain = {}
-        for name in samplers:
-            plain[name] = (
-                law_of(name, options.tokens, None)
-                if verifier == "Rejection"
-                else law_over_noises(name, options.tokens, None)[0]
-            )
+    for verifier in (ft.Rejection(), ft.Coupled()):
+        kind = type(verifier).__name__
+        plain = {name: law_of(verifier, name, options.tokens, None)[0] for name in samplers}
         for drafter in DRAFTERS:
-            line = []
-            for name in samplers:
-                if verifier == "Rejection":
-                    law = law_of(name, options.tokens, drafter)
-                else:
-                    law, _ = law_over_noises(name, options.tokens, drafter)
-                line.append(tiny.total_variation(plain[name], law))
-            distances[f"{verifier}, {drafter}"] = dict(zip(samplers, line, strict=True))
-            worst = max(worst, *line)
-            rows.append((f"{verifier}, {drafter}", *(f"{value:.1e}" for value in line)))
+            laws = {name: law_of(verifier, name, options.tokens, drafter) for name in samplers}
+            line = {name: tiny.total_variation(plain[name], laws[name][0]) for name in samplers}
+            guesses = sum(checked for _, checked in laws.values())
+            distances[f"{kind}, {drafter}"] = line | {"guesses": guesses}
+            rows.append((f"{kind}, {drafter}", *(f"{value:.1e}" for value in line.values()), guesses))
+    worst = max(line[name] for line in distances.values() for name in samplers)
     controls = {}
     for broken, patch in BREAKS.items():
-        name = "penalties, DRY and min-p"
-        plain_law = law_of(name, options.tokens, None)
+        expected, _ = law_of(ft.Rejection(), CONTROL, options.tokens, None)
         with patch():
-            controls[broken] = tiny.total_variation(plain_law, law_of(name, options.tokens, "SmallModel"))
+            found, _ = law_of(ft.Rejection(), CONTROL, options.tokens, "SmallModel")
+        controls[broken] = tiny.total_variation(expected, found)
     caught = all(distance > BROKEN for distance in controls.values())
     title = f"total variation from plain decoding: at most {worst:.1e}, asked < {ASKED:.0e}"
     control_rows = [(broken, f"{value:.1e}") for broken, value in controls.items()]
     tables = [
-        Table(title, ("verifier, drafter", *samplers), rows),
+        Table(title, ("verifier, drafter", *samplers, "guesses"), rows),
         Table(f"broken verifiers, all caught: {'yes' if caught else 'NO'}", ("control", "distance"), control_rows),
     ]
     settings = {"vocabulary": VOCABULARY, "draft": LENGTH, "tokens": options.tokens, "prompt": list(PROMPT)}

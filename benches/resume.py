@@ -72,9 +72,10 @@ def broken(folder: Path, name: str, chance: random.Random, *, kills: int, span: 
         before = len(logged(folder, name))
         process = start(folder, name)
         # Every third dies anywhere, its start included; the others while they train, within `span` seconds.
-        while len(deaths) % 3 and process.poll() is None and len(logged(folder, name)) in (before, 0):
+        anywhere = len(deaths) % 3 == 2
+        while not anywhere and process.poll() is None and len(logged(folder, name)) in (before, 0):
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, span) * (1 if len(deaths) % 3 else 10))
+        time.sleep(chance.uniform(0, span) * (10 if anywhere else 1))
         process.kill()
         if (code := process.wait()) != -signal.SIGKILL:
             raise RuntimeError(f"training ended by itself (exit {code}) before death {len(deaths) + 1}: raise --steps")
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser.add_argument("--seed", type=int, help="of the moments (default: drawn)")
     options = _common.parsed(parser, arguments)
     if options.quick:
-        options.kills, options.steps, options.span = 2, 60, 0.05
+        options.kills, options.steps, options.span = 1, 60, 0.05
     seed = random.randrange(2**32) if options.seed is None else options.seed
     with tempfile.TemporaryDirectory(prefix="foretoken-resume-") as place:
         folder = Path(place)

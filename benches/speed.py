@@ -10,7 +10,7 @@ Contenders take turns in one process on the same weights; the median of the repe
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -60,6 +60,39 @@ def corpus_of(model: str, data: Path | None) -> kernels.SuffixCorpus | None:
     return corpus
 
 
+def goals(model: str, results: dict[str, dict]) -> Iterator[tuple[str, float, str, float]]:
+    """(what, measured, how to compare, asked) for each part that was run."""
+    kinds = dict(zip(decoding.SAMPLERS, (2.0, 2.2), strict=True))
+    for kind, times in kinds.items():
+        if "plain" in results:
+            measured = results["plain"][kind]["foretoken"]["ratio"]
+            yield f"{model}, {kind}: times transformers.generate", measured, ">=", times
+        if "drafters" in results:
+            best = results["drafters"][kind]
+            asked = 1.5 if model == "manual" else 1.2
+            yield f"{model}, {kind}: times plain with {best['best']}", best["best_ratio"], ">=", asked
+        if "wrong" in results:
+            for name, found in results["wrong"][kind].items():
+                yield f"{model}, {kind}: cost of a drafter that is {name}, %", 100 * found["cost"], "<=", 5.0
+        if "overhead" in results:
+            outside = results["overhead"][f"plain, {kind}"]["outside"]
+            yield f"{model}, {kind}: outside the forward, µs a token", outside, "<=", 60.0
+        if "batch" in results:
+            yield f"{model}, {kind}: times batch 1 at batch 8", results["batch"][kind]["batch 8"]["ratio"], ">=", 3.0
+
+
+def summary(reports: Sequence[Report]) -> Report:
+    """What was asked beside what was measured."""
+    rows = [
+        (what, round(measured, 2), f"{sign} {asked:g}", "yes" if (measured >= asked) == (sign == ">=") else "NO")
+        for report in reports
+        for what, measured, sign, asked in goals(report.name, report.results)
+    ]
+    table = Table("what was asked", ("measure", "measured", "asked", "met"), rows)
+    missed = [row[0] for row in rows if row[-1] == "NO"]
+    return Report("asked", {}, [table], {"measures": len(rows), "missed": missed})
+
+
 def main(arguments: Sequence[str] | None = None) -> Report:
     """Run the parts that are asked for."""
     parts = ("plain", "drafters", "wrong", "overhead", "batch")
@@ -94,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
             **{name: getattr(decoding, name) for name in ("wrong", "overhead", "batch")},
         }
         reports.append(joined(folder.name, [runs[name](model, **keys) for name in wanted]))
-    return _common.finish(joined("speed", reports), options)
+    return _common.finish(joined("speed", [*reports, summary(reports)]), options)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 
 from .canvas import FinishReason, Stats
 from .trace import Trace
+from .trace.marks import rate
 
 _SHORT = 72  # characters of a signal that a repr shows
 
@@ -100,7 +101,7 @@ class Generation:
         if stats.drafted:
             parts.append(f"{100 * stats.acceptance:.0f} % of {stats.drafted:,} guesses right")
         if stats.seconds["total"]:
-            parts.append(f"{stats.tokens_per_second:,.0f} tokens/s")
+            parts.append(f"{rate(stats.tokens_per_second)} tokens/s")
         if stats.near_ties:
             parts.append(f"{stats.near_ties:,} near tie{'' if stats.near_ties == 1 else 's'}")
         return ", ".join(parts)

@@ -15,7 +15,7 @@ from .canvas import Canvas
 from .codec.text import Text
 from .drafter.costs import Adaptive
 from .drafter.protocol import Drafter
-from .errors import InvalidArgument, MissingExtra
+from .errors import InvalidArgument
 from .generate import stream
 from .model.huggingface import HuggingFace
 from .model.huggingface_options import (
@@ -78,6 +78,7 @@ def hf_generate(
         `GenerateDecoderOnlyOutput` of them with `return_dict_in_generate`.
 
     Raises:
+        MissingExtra: transformers is not installed.
         UnsupportedModel: the model cannot be decoded here; see `HuggingFace`.
         InvalidArgument: an option is not supported, or contradicts another; the message names it.
         LimitExceeded: prompt and new tokens are more than the model's context.
@@ -154,10 +155,8 @@ def _kept_back_by_generate() -> dict[str, Any]:
     `_extract_generation_mode_kwargs` (5.23) takes these out and then forgets them. The frames of the call still hold
     them; without a look there, a streamer would stay silent.
     """
-    try:
-        from transformers import GenerationMixin
-    except ImportError:
-        raise MissingExtra("hf_generate needs transformers 5; install it with `pip install foretoken[hf]`") from None
+    from transformers import GenerationMixin
+
     frame = sys._getframe(2)
     if frame.f_code is not inspect.unwrap(GenerationMixin.generate).__code__:
         return {}

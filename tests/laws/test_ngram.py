@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import pickle
 import threading
 from typing import Any
@@ -142,3 +143,10 @@ def test_threads_may_share_a_drafter() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("name", ["NGram"])
+def test_the_example_of_the_docstring_runs(name: str) -> None:
+    examples = doctest.DocTestParser().get_doctest(getattr(_rust, name).__doc__, vars(_rust), name, None, None)
+    assert len(examples.examples) > 2
+    assert doctest.DocTestRunner().run(examples).failed == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import pickle
 from itertools import pairwise
 from typing import Any
@@ -89,3 +90,10 @@ def test_arguments_are_checked(module: Any) -> None:
             matcher.feed(state, b"")
     with pytest.raises(ArgumentTypeError, match="bytes"):
         matcher.feed(0, "text")
+
+
+@pytest.mark.parametrize("name", ["StopStrings"])
+def test_the_example_of_the_docstring_runs(name: str) -> None:
+    examples = doctest.DocTestParser().get_doctest(getattr(_rust, name).__doc__, vars(_rust), name, None, None)
+    assert len(examples.examples) > 2
+    assert doctest.DocTestRunner().run(examples).failed == 0

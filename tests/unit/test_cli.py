@@ -59,11 +59,10 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     return made
 
 
-@pytest.fixture
-def on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard output and error, as captured, are a terminal that can colour."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+def be_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make standard output and error, as captured in this test, a terminal that can colour."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
 
@@ -160,9 +159,11 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-@pytest.mark.usefixtures("on_a_terminal")
-def test_colours_on_a_terminal(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_colours_on_a_terminal(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Right guesses coloured, the prompt dim, the figures on standard error; the text is the text."""
+    be_a_terminal(monkeypatch)
     assert main([*OPTIONS, "--drafter", "early-exit"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("\x1b[2monce\x1b[0m")
@@ -171,12 +172,12 @@ def test_colours_on_a_terminal(pipeline: Pipeline, capsys: pytest.CaptureFixture
     assert re.search(r"\[60 tokens in \d+ forwards", err)
 
 
-@pytest.mark.usefixtures("on_a_terminal")
 @pytest.mark.parametrize("quiet", ["NO_COLOR=1", "TERM=dumb", "--color never"])
 def test_no_colours_where_none_are_wanted(
     quiet: str, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the environment or by the option."""
+    be_a_terminal(monkeypatch)
     extra = []
     if "=" in quiet:
         monkeypatch.setenv(*quiet.split("="))
@@ -369,9 +370,9 @@ def test_progress_lines_are_sparse(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1] == "foretoken: step 41 of 200, loss 2.500, 1.00 s a step, 3 min left"
 
 
-@pytest.mark.usefixtures("on_a_terminal")
-def test_progress_bar_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One line that is drawn again, and no lines of text."""
+    be_a_terminal(monkeypatch)
     with train.Progress(2, 4) as progress:
         progress(3, 4, 2.5)
         progress(4, 4, 2.25)
@@ -427,7 +428,7 @@ def test_info_of_the_machine(
     monkeypatch.setattr(info, "path", lambda name: checkpoint)
     assert main(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["torch"] == torch.__version__
+    assert facts["versions"]["torch"] == torch.__version__
     assert facts["threads"] >= 1
     assert facts["models"]["toy"]["parameters"] == 17
     assert main(["info"]) == 0

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
+from ..evaluate import report
 from ..hub import names, path
 
 
@@ -40,19 +38,8 @@ def run(options: argparse.Namespace) -> None:
 def machine() -> dict[str, Any]:
     """Versions, threads and what the processor can do, as far as it is cheap to ask."""
     core = importlib.util.find_spec("foretoken._rust")
-    return {
-        "foretoken": _version("foretoken"),
-        "core": None if core is None or core.origin is None else Path(core.origin).name,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": _version("numpy"),
-        "transformers": _version("transformers"),
-        "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
+    found = None if core is None or core.origin is None else Path(core.origin).name
+    return report.machine() | {"instructions": torch.backends.cpu.get_cpu_capability(), "core": found}
 
 
 def model(folder: Path) -> dict[str, Any]:
@@ -99,10 +86,3 @@ def lines(facts: dict[str, Any], indent: str = "") -> list[str]:
             shown = "none" if value is None else f"{value:,}" if isinstance(value, int) else value
             written.append(f"{indent}{name:<{width}}  {shown}")
     return written
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

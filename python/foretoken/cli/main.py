@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary)
         module.options(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, wrong_usage=command.error)
     return top
 
 

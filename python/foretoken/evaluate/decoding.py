@@ -157,13 +157,13 @@ def wrong(
         ]
         seen: dict[str, list[Stats]] = {}
         contenders = {"plain": writer(pipeline, sampler, tokens)}
-        for name, evidence in (("never right", 0), ("never right, sure", 16)):
+        for name, evidence in (("never right", 0), ("never right and sure", 16)):
             seen[name] = []
             drafter = AlwaysWrong(ids, texts, vocab_size=pipeline.model.vocab_size, evidence=evidence)
             contenders[name] = writer(pipeline, sampler, tokens, drafter, seen[name])
         untrained = _untrained(pipeline)
-        seen["untrained model"] = []
-        contenders["untrained model"] = writer(pipeline, sampler, tokens, untrained, seen["untrained model"])
+        seen["an untrained model"] = []
+        contenders["an untrained model"] = writer(pipeline, sampler, tokens, untrained, seen["an untrained model"])
         timings = alternate(contenders, ids, repeats=repeats)
         results[kind] = {}
         for name, own in seen.items():

@@ -122,8 +122,7 @@ class Report:
         made = self.made
         versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
         where = f"{made['cpu']}, {made['cores']} cores, {made['threads']} threads, load {made['load']}"
-        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        return "\n\n".join([f"{self.name}: {settings}\n{where}\n{versions}", *map(str, self.tables)])
+        return "\n\n".join([f"{_stated(self.name, self.settings)}\n{where}\n{versions}", *map(str, self.tables)])
 
     def to_json(self) -> str:
         """One line."""
@@ -141,6 +140,13 @@ class Report:
         fields = {"command": " ".join(["python", *sys.argv]), **json.loads(self.to_json())}
         path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
+
+
+def _stated(name: str, settings: dict[str, Any]) -> str:
+    """Settings as lines; those of a joined report one below the other."""
+    if settings and all(isinstance(value, dict) for value in settings.values()):
+        return "\n".join([name, *(_stated(f"  {part}", inner) for part, inner in settings.items() if inner)])
+    return f"{name}: " + ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
 def joined(name: str, reports: Sequence[Report]) -> Report:

@@ -12,7 +12,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .llama import LlamaConfig, LlamaModule
+from .llama import LlamaConfig, LlamaModule, parameter_shapes
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 _LARGEST_HEADER = 2**24
@@ -74,9 +74,7 @@ def load_llama(folder: Path) -> LlamaModule:
         hint = f"; {pickled} are pickles and never loaded, convert them with safetensors" if pickled else ""
         raise CheckpointError(f"no {WEIGHTS} in {folder}{hint}")
     tensors = read_tensors(folder / WEIGHTS)
-    with torch.device("meta"):
-        module = LlamaModule(config)
-    expected = {name: tuple(weight.shape) for name, weight in module.named_parameters()}
+    expected = parameter_shapes(config)
     if config.tie_word_embeddings:
         tensors.pop("lm_head.weight", None)
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

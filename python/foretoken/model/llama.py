@@ -147,6 +147,28 @@ class LlamaConfig:
         }
 
 
+def parameter_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights, without making them.
+
+    A `LlamaModule` on torch's meta device would say the same, but imports 900 modules (dynamo, sympy) to do so.
+    """
+    hidden, inner = config.hidden_size, config.intermediate_size
+    heads, kv_heads = (n * config.head_dim for n in (config.num_attention_heads, config.num_key_value_heads))
+    block = {
+        "self_attn.q_proj": (heads, hidden), "self_attn.k_proj": (kv_heads, hidden),
+        "self_attn.v_proj": (kv_heads, hidden), "self_attn.o_proj": (hidden, heads), "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner), "input_layernorm": (hidden,),
+        "post_attention_layernorm": (hidden,),
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config.vocab_size, hidden)}
+    for layer in range(config.num_hidden_layers):
+        shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in block.items()}
+    shapes["model.norm.weight"] = (hidden,)
+    if not config.tie_word_embeddings:
+        shapes["lm_head.weight"] = (config.vocab_size, hidden)
+    return shapes
+
+
 def _kind(rope: dict[str, object]) -> object:
     return rope.get("rope_type", rope.get("type", "default"))
 

@@ -39,7 +39,8 @@ class NoiseChance:
 
     def choice(self, where: Place, stream: int, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The argmax of scores plus Gumbel noise."""
-        return best(scores + gumbel(where, stream, scores.shape[-1]))
+        # Counted from the largest score: next to 1e30 noise would be rounded away, and a tie would be no coin toss.
+        return best(scores - scores.max(dim=-1, keepdim=True).values + gumbel(where, stream, scores.shape[-1]))
 
 
 def best(scores: Tensor) -> tuple[Tensor, Tensor]:

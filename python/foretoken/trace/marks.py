@@ -53,3 +53,8 @@ def percent(share: float) -> str:
 def duration(seconds: float) -> str:
     """A time in the unit a person would choose."""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
+
+
+def rate(per_second: float) -> str:
+    """A rate, with a decimal where it is small."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"

@@ -12,7 +12,7 @@ import numpy as np
 from ..canvas import TIE, Stats, Step
 from . import charts
 from .alignment import HALF, Alignment
-from .marks import percent, visible
+from .marks import percent, rate, visible
 
 _HUES = 6  # colours for drafters in trace.html; a seventh drafter takes the first colour again
 _ENDED = {"end": "ended by the model", "stop": "ended by a stop text", "length": "ended by max_tokens"}
@@ -81,7 +81,7 @@ class Page:
             "forwards" if len(self.rows) == 1 else "forwards for all rows": f"{stats.forwards:,}",
             "of the guesses right": percent(stats.acceptance) if stats.drafted else "–",
             "near ties": f"{stats.near_ties:,}",
-            "tokens a second": f"{stats.tokens_per_second:,.0f}" if stats.seconds["total"] else "–",
+            "tokens a second": rate(stats.tokens_per_second) if stats.seconds["total"] else "–",
         }
         cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items())
         return f'<dl class="figures">{cells}</dl>'

@@ -98,33 +98,45 @@ impl Lead {
     }
 }
 
+/// How many blocks of logits get their noise together.
+const GROUP: usize = 16;
+
 /// The argmax of scores plus Gumbel noise, exact, with two logarithms only for those that can still come second.
 ///
 /// Scores are counted from the largest: next to 1e30 noise would be rounded away, and a tie would be no coin toss.
 fn best_of_row<V: Logit>(row: Row<V>, temperature: f64, place: Place) -> Choice {
     let mut lead = Lead::new();
     let top = row.max().wide() / temperature;
-    let mut visit = |index: usize| {
-        let maximum = row.maxima[index];
-        if maximum == V::BANNED {
+    let mut visit = |group: usize| {
+        let start = group * GROUP;
+        let maxima = &row.maxima[start..row.maxima.len().min(start + GROUP)];
+        // None: no noise makes up for what the best of the block lacks.
+        let cut = |lead: &Lead, maximum: V| {
+            if maximum == V::BANNED { None } else { lead.cut(maximum.wide() / temperature - top) }
+        };
+        if maxima.iter().all(|&maximum| cut(&lead, maximum).is_none()) {
             return;
         }
-        let Some(cut) = lead.cut(maximum.wide() / temperature - top) else { return };
-        let words: [[u32; 4]; BLOCK / 4] = std::array::from_fn(|four| place.words((index * BLOCK / 4 + four) as u32));
-        let words = words.as_flattened();
-        if words.iter().fold(0, |most, &word| most.max(word)) < cut {
-            return;
-        }
-        let (start, block) = row.block(index);
-        for (offset, (&value, &word)) in block.iter().zip(words).enumerate() {
-            if word >= cut && value > V::BANNED {
-                lead.offer((start + offset) as u32, value.wide() / temperature - top, || word);
+        let words = place.many_words::<{ GROUP * BLOCK / 4 }>((start * BLOCK / 4) as u32);
+        for (index, &maximum) in maxima.iter().enumerate() {
+            let Some(cut) = cut(&lead, maximum) else { continue };
+            let blocks = index * BLOCK / 4..(index + 1) * BLOCK / 4;
+            let most = words.iter().flat_map(|lane| &lane[blocks.clone()]).fold(0, |most, &word| most.max(word));
+            if most < cut {
+                continue;
+            }
+            let (first, block) = row.block(start + index);
+            for (offset, &value) in block.iter().enumerate() {
+                let word = words[offset & 3][blocks.start + (offset >> 2)];
+                if word >= cut && value > V::BANNED {
+                    lead.offer((first + offset) as u32, value.wide() / temperature - top, || word);
+                }
             }
         }
     };
-    // The block of the maximum first: it raises the bar for all others, in whatever order the logits stand.
-    let first = (0..row.maxima.len()).min_by(|&a, &b| descending(&row.maxima[a], &row.maxima[b])).unwrap_or(0);
+    // The group of the maximum first: it raises the bar for all others, in whatever order the logits stand.
+    let first = (0..row.maxima.len()).min_by(|&a, &b| descending(&row.maxima[a], &row.maxima[b])).unwrap_or(0) / GROUP;
     visit(first);
-    (0..row.maxima.len()).filter(|&index| index != first).for_each(visit);
+    (0..row.maxima.len().div_ceil(GROUP)).filter(|&group| group != first).for_each(visit);
     lead.choice()
 }

@@ -1,7 +1,7 @@
 //! What may be drawn from one row, and its law.
 
 use crate::noise::exp;
-use crate::scan::{Logit, Row, sum};
+use crate::scan::{Logit, Row, exps, sum};
 
 /// A token that may be drawn, with its score: its logit divided by temperature.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,8 +10,8 @@ pub struct Candidate {
     pub token: u32,
     /// Its logit, divided by temperature.
     pub x: f64,
-    /// Its probability, where a step has computed it.
-    pub(crate) p: f64,
+    /// Where a step has put it in order: the lowest come first.
+    pub(crate) rank: f64,
 }
 
 /// What may be drawn from one row, and with which scores; the law is their softmax.
@@ -99,9 +99,7 @@ pub(crate) fn maximum(list: &[Candidate]) -> f64 {
 /// The softmax of a whole row, in loops that vectorise.
 fn spread<V: Logit>(row: Row<V>, temperature: f64, law: &mut [f64]) {
     let top = row.max().wide() / temperature;
-    for (p, value) in law.iter_mut().zip(row.values) {
-        *p = exp(value.wide() / temperature - top);
-    }
+    exps(row.values, temperature, top, law);
     let sum = sum(law);
     for p in law {
         *p /= sum;

@@ -29,7 +29,7 @@ impl Output {
         let bound = if top.is_finite() { raw.low_bound(count, bounds) } else { f32::NEG_INFINITY };
         let ids = 0u32..;
         let reaching = ids.zip(logits).filter(|(_, logit)| **logit >= bound);
-        list.extend(reaching.map(|(token, &logit)| Candidate { token, x: logprob(logit), p: 0.0 }));
+        list.extend(reaching.map(|(token, &logit)| Candidate { token, x: logprob(logit), rank: 0.0 }));
         let order = |a: &Candidate, b: &Candidate| descending(&a.x, &b.x).then(a.token.cmp(&b.token));
         if count < list.len() {
             list.select_nth_unstable_by(count - 1, order);

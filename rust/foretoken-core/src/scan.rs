@@ -15,6 +15,8 @@ pub trait Logit: Copy + PartialOrd {
     const BANNED: Self;
     /// The value in f64, exact.
     fn wide(self) -> f64;
+    /// A value at or a little below this number.
+    fn below(x: f64) -> Self;
 }
 
 impl Logit for f32 {
@@ -22,12 +24,18 @@ impl Logit for f32 {
     fn wide(self) -> f64 {
         f64::from(self)
     }
+    fn below(x: f64) -> Self {
+        (x - 1e-6 * x.abs()) as f32
+    }
 }
 
 impl Logit for f64 {
     const BANNED: Self = f64::NEG_INFINITY;
     fn wide(self) -> f64 {
         self
+    }
+    fn below(x: f64) -> Self {
+        x - 1e-14 * x.abs()
     }
 }
 
@@ -106,26 +114,35 @@ impl<'a, V: Logit> Row<'a, V> {
 
     /// The sum of `exp(value/scale - top)`, where `top` is the largest quotient.
     pub(crate) fn sum_exp(&self, scale: f64, top: f64) -> f64 {
-        sum_of(self.values, |value| exp(value.wide() / scale - top))
+        // Exponentials into a buffer, then sums: a loop that does both does not vectorise.
+        let mut buffer = [0.0; 64];
+        let mut total = 0.0;
+        for chunk in self.values.chunks(64) {
+            let part = &mut buffer[..chunk.len()];
+            exps(chunk, scale, top, part);
+            total += sum(part);
+        }
+        total
     }
 }
 
-/// The sum of some numbers.
-pub(crate) fn sum(values: &[f64]) -> f64 {
-    sum_of(values, |value| value)
+/// Writes `exp(value/scale - top)`.
+pub(crate) fn exps<V: Logit>(values: &[V], scale: f64, top: f64, out: &mut [f64]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = exp(value.wide() / scale - top);
+    }
 }
 
-/// Eight running sums in a fixed order: one alone would wait for each addition, and any order must give the same bits.
-fn sum_of<V: Copy>(values: &[V], term: impl Fn(V) -> f64) -> f64 {
+/// The sum of some numbers: eight running sums, because one alone waits for each addition, in a fixed order.
+pub(crate) fn sum(values: &[f64]) -> f64 {
     let chunks = values.chunks_exact(8);
-    let rest = chunks.remainder();
+    let tail: f64 = chunks.remainder().iter().sum();
     let mut sums = [0.0; 8];
     for chunk in chunks {
-        for (sum, &value) in sums.iter_mut().zip(chunk) {
-            *sum += term(value);
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += value;
         }
     }
-    let tail: f64 = rest.iter().map(|&value| term(value)).sum();
     sums.iter().sum::<f64>() + tail
 }
 

@@ -3,8 +3,6 @@
 //! Each step works on the few candidates that the steps before it left. A row of the whole vocabulary is read once
 //! or twice to collect them, and never sorted.
 
-use std::cmp::Ordering;
-
 use crate::kept::{Candidate, maximum};
 use crate::noise::{exp, ln};
 use crate::sampler::Sampler;
@@ -24,25 +22,25 @@ pub(crate) fn truncate<V: Logit>(
     let top = row.max().wide() / t;
     let lowest = if sampler.top_n_sigma > 0.0 { top - sampler.top_n_sigma * deviation(row, t) } else { f64::MIN };
     list.clear();
+    // The sum of the weights of what is kept, where a step needs it.
+    let mut sum = f64::NAN;
     if sampler.top_k > 0 && sampler.top_k < row.values.len() {
         top_k(row, t, sampler.top_k, list, bounds);
         list.retain(|candidate| candidate.x >= lowest);
-        if sampler.top_p < 1.0 {
-            weigh(list, top);
-        }
     } else if sampler.top_p < 1.0 && lowest == f64::MIN {
-        nucleus(row, t, top, sampler.top_p, list);
+        sum = nucleus(row, t, top, sampler.top_p, list);
     } else {
         // exp(ln p) may miss p by an ulp or two, so that min_p itself decides below.
         let likely =
             if sampler.top_p == 1.0 && sampler.min_p > 0.0 { top + ln(sampler.min_p) - 1e-9 } else { f64::MIN };
         collect(row, t, lowest.max(likely), list);
-        if sampler.top_p < 1.0 {
-            weigh(list, top);
-        }
     }
     if sampler.top_p < 1.0 {
-        prefix(list, sampler.top_p, |a, b| descending(&a.x, &b.x));
+        let sum = if sum.is_nan() { weigh(list, top) } else { sum };
+        for candidate in &mut *list {
+            candidate.rank = -candidate.x;
+        }
+        prefix(list, sampler.top_p, |x| exp(x - top) / sum);
     }
     if sampler.min_p > 0.0 {
         list.retain(|candidate| exp(candidate.x - top) >= sampler.min_p);
@@ -59,10 +57,11 @@ pub(crate) fn truncate<V: Logit>(
 pub(crate) fn mirostat<V: Logit>(row: Row<V>, temperature: f64, mu: f64, list: &mut Vec<Candidate>) {
     let top = row.max().wide() / temperature;
     let log_sum = ln(row.sum_exp(temperature, top));
+    let surprise = |x: f64| (top - x + log_sum) / std::f64::consts::LN_2;
     list.clear();
-    collect(row, temperature, f64::MIN, list);
+    collect(row, temperature, (top + log_sum - mu * std::f64::consts::LN_2 - 1e-9).min(top), list);
     let best = list.iter().find(|candidate| candidate.x == top).copied();
-    list.retain(|candidate| (top - candidate.x + log_sum) / std::f64::consts::LN_2 <= mu);
+    list.retain(|candidate| surprise(candidate.x) <= mu);
     if list.is_empty() {
         list.extend(best);
     }
@@ -77,10 +76,10 @@ pub(crate) fn surprise(list: &[Candidate], token: u32) -> f64 {
 }
 
 fn collect<V: Logit>(row: Row<V>, temperature: f64, lowest: f64, list: &mut Vec<Candidate>) {
-    row.each(V::BANNED, |token, value| {
+    row.each(V::below(lowest * temperature), |token, value| {
         let x = value.wide() / temperature;
         if x >= lowest {
-            list.push(Candidate { token, x, p: 0.0 });
+            list.push(Candidate { token, x, rank: 0.0 });
         }
     });
 }
@@ -100,42 +99,33 @@ fn deviation<V: Logit>(row: Row<V>, temperature: f64) -> f64 {
 
 /// Keeps the k best, and those equal to the k-th.
 fn top_k<V: Logit>(row: Row<V>, temperature: f64, k: usize, list: &mut Vec<Candidate>, bounds: &mut Vec<V>) {
-    let bound = row.low_bound(k, bounds);
-    row.each(bound, |token, value| list.push(Candidate { token, x: value.wide() / temperature, p: 0.0 }));
+    // A little below, because values that differ may be equal once divided.
+    let bound = V::below(row.low_bound(k, bounds).wide());
+    row.each(bound, |token, value| list.push(Candidate { token, x: value.wide() / temperature, rank: 0.0 }));
     if list.len() > k {
         let kth = list.select_nth_unstable_by(k - 1, |a, b| descending(&a.x, &b.x)).1.x;
         list.retain(|candidate| candidate.x >= kth);
     }
 }
 
-/// Sets each candidate's probability among all of them.
-fn weigh(list: &mut [Candidate], top: f64) {
-    let mut sum = 0.0;
-    for candidate in &mut *list {
-        candidate.p = exp(candidate.x - top);
-        sum += candidate.p;
-    }
-    for candidate in list {
-        candidate.p /= sum;
-    }
+/// The sum of the candidates' weights, by which a weight becomes a probability.
+fn weigh(list: &[Candidate], top: f64) -> f64 {
+    list.iter().map(|candidate| exp(candidate.x - top)).sum()
 }
 
-/// Collects a part of the row that surely holds the shortest prefix of mass `mass`, with probabilities in the row.
+/// Collects a part of the row that surely holds the shortest prefix of mass `mass`; gives the weight of the whole row.
 ///
 /// Tokens less probable than (1 - mass)/V sum to less than 1 - mass, so the others reach `mass`.
-fn nucleus<V: Logit>(row: Row<V>, temperature: f64, top: f64, mass: f64, list: &mut Vec<Candidate>) {
+fn nucleus<V: Logit>(row: Row<V>, temperature: f64, top: f64, mass: f64, list: &mut Vec<Candidate>) -> f64 {
     let sum = row.sum_exp(temperature, top);
     let share = (1.0 - mass) / row.values.len() as f64 * 0.999;
-    let lowest = top + ln(sum) + ln(share) - 1e-9;
-    collect(row, temperature, lowest, list);
-    for candidate in list {
-        candidate.p = exp(candidate.x - top) / sum;
-    }
+    collect(row, temperature, top + ln(sum) + ln(share) - 1e-9, list);
+    sum
 }
 
-/// Keeps the first candidates, in the order of `better` (ties: lowest id), until their probabilities sum to `mass`.
-fn prefix(list: &mut Vec<Candidate>, mass: f64, better: impl Fn(&Candidate, &Candidate) -> Ordering) {
-    let order = |a: &Candidate, b: &Candidate| better(a, b).then(a.token.cmp(&b.token));
+/// Keeps the first candidates, lowest rank first (ties: lowest id), until their probabilities sum to `mass`.
+fn prefix(list: &mut Vec<Candidate>, mass: f64, p: impl Fn(f64) -> f64) {
+    let order = |a: &Candidate, b: &Candidate| descending(&b.rank, &a.rank).then(a.token.cmp(&b.token));
     let (mut sorted, mut sum, mut more) = (0, 0.0, 32);
     // Most prefixes are short: the next best few are selected and sorted, never the whole list.
     while sorted < list.len() {
@@ -145,7 +135,7 @@ fn prefix(list: &mut Vec<Candidate>, mass: f64, better: impl Fn(&Candidate, &Can
         }
         list[sorted..end].sort_unstable_by(order);
         for place in sorted..end {
-            sum += list[place].p;
+            sum += p(list[place].x);
             if sum >= mass {
                 return list.truncate(place + 1);
             }
@@ -156,21 +146,25 @@ fn prefix(list: &mut Vec<Candidate>, mass: f64, better: impl Fn(&Candidate, &Can
 
 /// Keeps the mass p whose surprise is nearest to the entropy (2202.00666).
 fn typical(list: &mut Vec<Candidate>, top: f64, mass: f64) {
-    let log_sum = ln(list.iter().map(|candidate| exp(candidate.x - top)).sum());
-    let surprise = |candidate: &Candidate| log_sum - (candidate.x - top);
-    weigh(list, top);
-    let entropy: f64 = list.iter().map(|candidate| candidate.p * surprise(candidate)).sum();
-    let distance = |candidate: &Candidate| (surprise(candidate) - entropy).abs();
-    prefix(list, mass, |a, b| descending(&distance(b), &distance(a)));
+    let sum = weigh(list, top);
+    let log_sum = ln(sum);
+    let p = |x: f64| exp(x - top) / sum;
+    let surprise = |x: f64| log_sum - (x - top);
+    let entropy: f64 = list.iter().map(|candidate| p(candidate.x) * surprise(candidate.x)).sum();
+    for candidate in &mut *list {
+        candidate.rank = (surprise(candidate.x) - entropy).abs();
+    }
+    prefix(list, mass, p);
 }
 
 /// XTC: of the tokens with at least this probability only the least probable stays (oobabooga#6335).
 fn exclude_top_choices(list: &mut Vec<Candidate>, threshold: f64) {
     let best = maximum(list);
-    weigh(list, best);
-    let top = list.iter().filter(|candidate| candidate.p >= threshold);
+    let sum = weigh(list, best);
+    let is_top = |candidate: &Candidate| exp(candidate.x - best) / sum >= threshold;
+    let top = list.iter().filter(|candidate| is_top(candidate));
     let least = top.min_by(|a, b| descending(&b.x, &a.x).then(b.token.cmp(&a.token))).copied();
     if let Some(least) = least {
-        list.retain(|candidate| candidate.p < threshold || candidate.token == least.token);
+        list.retain(|candidate| !is_top(candidate) || candidate.token == least.token);
     }
 }

@@ -30,7 +30,13 @@ fn batch<'a>(logits: &'a [f32], history: &'a [&'a Mutex<History>], position: &'a
     Batch { logits, count: 1, seeds, positions: position, rows, history: Some(history), logprobs: None, threads: 1 }
 }
 
-fn draw(sampler: &Sampler, logits: &[f32], past: &Mutex<History>, position: u32, commit: bool) -> Result<Output, Error> {
+fn draw(
+    sampler: &Sampler,
+    logits: &[f32],
+    past: &Mutex<History>,
+    position: u32,
+    commit: bool,
+) -> Result<Output, Error> {
     sample(sampler, &batch(logits, &[past], &[i64::from(position)]), CHOICE, commit)
 }
 
@@ -157,7 +163,8 @@ fn rows_do_not_depend_on_threads_or_on_the_row_that_failed() {
     let (seeds, positions): (Vec<u64>, Vec<i64>) = ((0..40).collect(), (5..45).collect());
     let run = |logits: &[f32], threads| {
         let (seeds, positions) = (&seeds[..], &positions[..]);
-        let batch = Batch { logits, count: 40, seeds, positions, rows: None, history: None, logprobs: Some(3), threads };
+        let batch =
+            Batch { logits, count: 40, seeds, positions, rows: None, history: None, logprobs: Some(3), threads };
         sample(&sampler, &batch, CHOICE, true)
     };
     let whole = run(&logits, 1).unwrap();

@@ -1,5 +1,6 @@
 //! The Python binding: borrow, call, convert. Nothing is computed here.
 #![allow(clippy::needless_pass_by_value)] // PyO3 hands extracted arguments over by value
+#![allow(clippy::doc_markdown)] // the comments of classes and methods are docstrings of Python
 
 mod arguments;
 mod arrays;

@@ -11,7 +11,23 @@ use crate::door::{enter, to_python};
 /// Rows as pickle keeps them.
 pub type Texts<'py> = Vec<(i64, Bound<'py, PyArray1<i64>>)>;
 
-/// Guesses what followed the newest earlier occurrence of the longest n-gram at the end of a row.
+/// Guesses what followed the newest earlier occurrence of the longest n-gram at the end of a row (Saxena 2023).
+///
+/// A copy that reaches the end of the row goes on with the tokens it has just proposed, so that a loop goes on looping.
+/// Threads may share an object; rows do not wait for each other.
+///
+/// Args:
+///     max_n: the longest n-gram that is looked for, in tokens, in [1, 64].
+///     min_n: the shortest, in [1, max_n].
+///
+/// Raises:
+///     InvalidArgument: a length is out of range.
+///
+/// Example:
+///     >>> drafter = NGram()
+///     >>> drafter.start(0, [7, 8, 9, 1, 7, 8])
+///     >>> drafter.propose(0, 5)
+///     array([9, 1, 7, 8, 9])
 #[pyclass(frozen, name = "NGram", module = "foretoken._rust")]
 struct PyNGram(NGram);
 
@@ -35,18 +51,32 @@ impl PyNGram {
         self.0.sizes().1
     }
 
+    /// Begins a row with a prompt: ids in [0, 2**31), an int64 array or a sequence of int; may be empty.
+    ///
+    /// Raises:
+    ///     InvalidArgument: the row is started already, or an id is out of range.
+    ///     ArgumentTypeError: the ids are no whole numbers.
     fn start(&self, py: Python<'_>, row: Whole, prompt: Tokens) -> PyResult<()> {
         enter(py, || self.0.start(row.0, &prompt.0))
     }
 
+    /// Continues a row; either all the tokens are taken or none. Takes and raises what `start` does.
     fn extend(&self, py: Python<'_>, row: Whole, tokens: Tokens) -> PyResult<()> {
         enter(py, || self.0.extend(row.0, &tokens.0))
     }
 
+    /// What may come next: `k` int64 ids (k in [0, 65536]), or none if no n-gram stood there before.
+    ///
+    /// Raises:
+    ///     InvalidArgument: the row is unknown, or `k` is out of range.
     fn propose<'py>(&self, py: Python<'py>, row: Whole, k: Whole) -> PyResult<Bound<'py, PyArray1<i64>>> {
         enter(py, || self.0.propose(row.0, k.0)).map(|tokens| tokens.into_pyarray(py))
     }
 
+    /// Forgets a row.
+    ///
+    /// Raises:
+    ///     InvalidArgument: the row is unknown.
     fn stop(&self, py: Python<'_>, row: Whole) -> PyResult<()> {
         enter(py, || self.0.stop(row.0))
     }

@@ -7,7 +7,23 @@ use pyo3::types::{PyBytes, PyType};
 use crate::arguments::Whole;
 use crate::door::{enter, enter_short, raise};
 
-/// Finds the first stop string of a stream of bytes.
+/// Finds the first stop string of a stream of bytes (Aho & Corasick 1975).
+///
+/// Args:
+///     strings: what to look for, none empty, 65,536 bytes together at most.
+///
+/// Raises:
+///     InvalidArgument: a string is empty.
+///     ArgumentTypeError: a string is not bytes.
+///     LimitExceeded: they are too long.
+///
+/// Example:
+///     >>> matcher = StopStrings([b"END"])
+///     >>> state, hold, match_start = matcher.feed(0, b"the E")
+///     >>> hold, match_start
+///     (1, None)
+///     >>> matcher.feed(state, b"ND.")
+///     (0, 0, -1)
 #[pyclass(frozen, name = "StopStrings", module = "foretoken._rust")]
 struct PyStopStrings(StopStrings);
 
@@ -29,6 +45,16 @@ impl PyStopStrings {
         self.0.strings().iter().map(|string| PyBytes::new(py, string)).collect()
     }
 
+    /// Reads the next piece of a stream: from 0, or the state the last call returned, to the next state, how many bytes at the
+    /// end may still be the beginning of a stop string, and where the match begins or None.
+    ///
+    /// That place counts from the beginning of this piece (negative: in an earlier one). The match that counts is the one that
+    /// ends first, and among those that end together the longest: so the answer does not depend on how the stream was cut.
+    /// After a match the rest of the piece is not read and the state is 0.
+    ///
+    /// Raises:
+    ///     InvalidArgument: this object has no such state.
+    ///     ArgumentTypeError: `data` is not bytes.
     fn feed(&self, py: Python<'_>, state: Whole, data: &Bound<'_, PyAny>) -> PyResult<(u32, usize, Option<i64>)> {
         let Ok(data) = data.cast::<PyBytes>() else {
             return Err(raise(py, "ArgumentTypeError", "data is not bytes: encode the text first".to_owned()));

@@ -13,7 +13,25 @@ use crate::arguments::{Tokens, Whole};
 use crate::door::{enter, raise, to_python};
 use crate::ngram::{Texts, to_arrays};
 
-/// Documents in one automaton, the oldest leaving when the memory is used up.
+/// Documents in one automaton, for many `Suffix` to look up in; the oldest leave when the memory is used up.
+///
+/// Dropping documents builds the automaton anew, down to three quarters of the limit: half a second for a million tokens,
+/// during which look-ups wait. Threads may share an object.
+///
+/// Args:
+///     memory_limit_bytes: bytes that may be held; about 66 a token of prose, never more than 256.
+///     max_match: the longest context that is counted, in tokens, in [1, 1024].
+///
+/// Raises:
+///     InvalidArgument: a number is out of range.
+///
+/// Example:
+///     >>> corpus = SuffixCorpus(1 << 20)
+///     >>> corpus.add([7, 8, 9])
+///     >>> drafter = Suffix(corpus=corpus)
+///     >>> drafter.start(0, [1, 7, 8])
+///     >>> drafter.propose(0, 4)
+///     (array([9]), array([1.]), 2)
 #[pyclass(frozen, name = "SuffixCorpus", module = "foretoken._rust")]
 struct PySuffixCorpus(Arc<Corpus>);
 
@@ -31,6 +49,11 @@ impl PySuffixCorpus {
         }
     }
 
+    /// Adds a document: at least one id in [0, 2**31), an int64 array or a sequence of int.
+    ///
+    /// Raises:
+    ///     InvalidArgument: there is no id, or one is out of range.
+    ///     LimitExceeded: the document does not fit even alone; nothing was dropped for it.
     fn add(&self, py: Python<'_>, tokens: Tokens) -> PyResult<()> {
         enter(py, || self.0.add(&tokens.0))
     }
@@ -63,10 +86,18 @@ impl PySuffixCorpus {
         self.0.max_match()
     }
 
+    /// Writes the documents to a file, first under a temporary name beside it; four bytes a token.
+    ///
+    /// Raises:
+    ///     CheckpointError: it cannot be written.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         enter(py, || self.0.save(&path))
     }
 
+    /// Reads a file that `save` wrote and builds the automaton anew.
+    ///
+    /// Raises:
+    ///     CheckpointError: it cannot be read, is cut short, damaged or something else.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         enter(py, || Corpus::load(&path)).map(|corpus| Self(Arc::new(corpus)))
@@ -85,7 +116,27 @@ impl PySuffixCorpus {
     }
 }
 
-/// Guesses, token by token, what most often followed the longest match.
+/// Guesses, token by token, what most often followed the longest match (2411.04975, 2411.10666).
+///
+/// Each guess is the token that most often (among equals, most recently) followed the longest end of row + draft, of at
+/// most `max_match` tokens, that anything followed: in the row itself, or in the corpus where that match is longer. The
+/// draft ends where the match is shorter than `min_match`. Threads may share an object; rows do not wait for each other.
+///
+/// Args:
+///     max_match: the longest match, in tokens, in [1, 1024] and at most the corpus'.
+///     corpus: a `SuffixCorpus` to look in as well, or None.
+///     min_match: the shortest match that is worth a guess, in [1, max_match].
+///
+/// Raises:
+///     InvalidArgument: a length is out of range or more than the corpus counts.
+///     ArgumentTypeError: `corpus` is something else.
+///
+/// Example:
+///     >>> drafter = Suffix()
+///     >>> drafter.start(0, [1, 2, 1, 3, 1, 2, 9, 1])
+///     >>> tokens, probs, match_length = drafter.propose(0, 2)
+///     >>> tokens, probs.round(2), match_length
+///     (array([2, 9]), array([0.67, 0.5 ]), 1)
 #[pyclass(frozen, name = "Suffix", module = "foretoken._rust")]
 struct PySuffix {
     suffix: Suffix,
@@ -134,19 +185,34 @@ impl PySuffix {
         self.corpus.as_ref().map(|corpus| corpus.clone_ref(py))
     }
 
+    /// Begins a row with a prompt: ids in [0, 2**31), an int64 array or a sequence of int; may be empty.
+    ///
+    /// Raises:
+    ///     InvalidArgument: the row is started already, or an id is out of range.
+    ///     ArgumentTypeError: the ids are no whole numbers.
     fn start(&self, py: Python<'_>, row: Whole, prompt: Tokens) -> PyResult<()> {
         enter(py, || self.suffix.start(row.0, &prompt.0))
     }
 
+    /// Continues a row; either all the tokens are taken or none. Takes and raises what `start` does.
     fn extend(&self, py: Python<'_>, row: Whole, tokens: Tokens) -> PyResult<()> {
         enter(py, || self.suffix.extend(row.0, &tokens.0))
     }
 
+    /// What may come next, at most `k` tokens (k in [0, 65536]): int64 ids; for each, float64, its share among the tokens
+    /// that followed its match; and how many tokens at the end of the row the first was looked up by, 0 without a guess.
+    ///
+    /// Raises:
+    ///     InvalidArgument: the row is unknown, or `k` is out of range.
     fn propose<'py>(&self, py: Python<'py>, row: Whole, k: Whole) -> PyResult<Guess<'py>> {
         let guess = enter(py, || self.suffix.propose(row.0, k.0))?;
         Ok((guess.tokens.into_pyarray(py), guess.probabilities.into_pyarray(py), guess.match_length))
     }
 
+    /// Forgets a row.
+    ///
+    /// Raises:
+    ///     InvalidArgument: the row is unknown.
     fn stop(&self, py: Python<'_>, row: Whole) -> PyResult<()> {
         enter(py, || self.suffix.stop(row.0))
     }

@@ -31,7 +31,9 @@ pub fn scores(s: &Settings, logits: &[f32], past: &Past, coin: Place) -> Option<
         let best = argmax(&x).0;
         return Some((0..x.len()).map(|token| if token == best { 0.0 } else { f64::NEG_INFINITY }).collect());
     }
-    x.iter_mut().for_each(|x| *x /= s.temperature);
+    for x in &mut x {
+        *x /= s.temperature;
+    }
     if s.mirostat_tau > 0.0 {
         let (p, best) = (softmax(&x), argmax(&x).0);
         let mu = past.mu.unwrap_or(2.0 * s.mirostat_tau);
@@ -131,7 +133,8 @@ pub fn softmax(x: &[f64]) -> Vec<f64> {
 /// The argmax of scores plus noise over all tokens, and its gap: no skipping.
 pub fn choose(x: &[f64], place: Place) -> (usize, f64) {
     let best = maximum(x);
-    let noisy = x.iter().enumerate().map(|(token, x)| x - best + Place { stream: CHOICE, ..place }.gumbel(token as u32));
+    let noisy =
+        x.iter().enumerate().map(|(token, x)| x - best + Place { stream: CHOICE, ..place }.gumbel(token as u32));
     argmax(&noisy.collect::<Vec<_>>())
 }
 

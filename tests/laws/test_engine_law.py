@@ -1,0 +1,86 @@
+"""The law of whole generations, enumerated: `generate` with every drafter and sampler against plain decoding."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import foretoken as ft
+from foretoken.drafter.protocol import Draft, Drafter
+from foretoken.reference.chance import Atoms, Chance, enumerate_branches
+from tests import tiny
+from tests.laws.test_law import SAMPLERS
+from tests.models import FunctionDrafter, TableModel
+
+VOCABULARY, LENGTH = 3, 3
+PROMPT = [0, 1, 2, 0, 1]
+
+
+def _fixed(row: int, past: list[int], k: int) -> Draft:
+    return Draft(np.array([(past[-1] + i * i) % VOCABULARY for i in range(k)], dtype=np.int64))
+
+
+DRAFTERS: dict[str, Callable[[], Drafter]] = {
+    "n-gram": lambda: ft.NGram(minimum=1),
+    "suffix": lambda: ft.Suffix(minimum=1),
+    "small model": lambda: ft.SmallModel(TableModel(VOCABULARY, order=1)),
+    "early exit": lambda: ft.EarlyExit(1),
+    "several": lambda: ft.Several(ft.NGram(minimum=2), ft.SmallModel(TableModel(VOCABULARY, order=1))),
+    "arbitrary": lambda: FunctionDrafter(_fixed),
+}
+
+
+def texts(name: str, drafter: Drafter | None, verifier: Any, chance: Chance) -> tuple[int, ...]:
+    """What one generation under one of `SAMPLERS` writes when `chance` decides."""
+    fields = dict(SAMPLERS[name])
+    ends, minimum = fields.pop("end_tokens", ()), fields.pop("min_tokens", 0)
+    options = {"sampler": ft.Sampler(**fields), "end_tokens": ends, "min_tokens": minimum}
+    strategy = ft.Autoregressive(drafter, verifier, length=2) if drafter else ft.Autoregressive()
+    model = TableModel(VOCABULARY, scale=1.5)
+    with tiny.decided_by(chance):
+        out = ft.generate(model, ft.Canvas([PROMPT]), strategy, seed=7, max_tokens=LENGTH, **options)
+    return tuple(out.tokens.tolist())
+
+
+def law(name: str, drafter: Callable[[], Drafter] | None, verifier: Any) -> dict[tuple[int, ...], float]:
+    """The exact law of the text."""
+    total: dict[tuple[int, ...], float] = {}
+    for weight, text in enumerate_branches(lambda c: texts(name, drafter and drafter(), verifier, c)):
+        total[text] = total.get(text, 0.0) + weight
+    return total
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_ratio_test_keeps_the_law_of_a_generation(name: str, drafter: str) -> None:
+    plain = law(name, None, None)
+    assert sum(plain.values()) == pytest.approx(1, abs=1e-12)
+    assert tiny.total_variation(plain, law(name, DRAFTERS[drafter], ft.Rejection())) < 1e-9
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_coupled_generations_are_the_same_for_every_noise(drafter: str) -> None:
+    atoms = [torch.from_numpy(np.random.default_rng(i).gumbel(size=VOCABULARY)) for i in range(4)]
+    for name in SAMPLERS:
+        for noise in itertools.product(atoms, repeat=LENGTH):
+            padding = [atoms[0]] * len(PROMPT)
+            table = torch.stack([*padding, *noise, atoms[0], atoms[0]])
+            chance = Atoms({0: table, 2: table.flip(1)})
+            plain = texts(name, None, None, chance)
+            assert texts(name, DRAFTERS[drafter](), ft.Coupled(), chance) == plain
+
+
+def test_a_drafter_that_lies_about_its_law_is_caught() -> None:
+    certain = DRAFTERS["arbitrary"]()
+
+    def lie(row: int, past: list[int], k: int) -> Draft:
+        draft = _fixed(row, past, k)
+        return Draft(draft.tokens, probs=np.full((k, VOCABULARY), 1 / VOCABULARY))
+
+    honest = law("temperature", lambda: certain, ft.Rejection())
+    assert tiny.total_variation(honest, law("temperature", lambda: FunctionDrafter(lie), ft.Rejection())) > 1e-3
