@@ -29,7 +29,7 @@ help: ## List the commands
 	@echo "  (PYTHON=python3.12 chooses the Python, VENV=folder the environment)"
 
 demo: $(BUILT) ## Install what is needed, the first time, and write a story with the shipped model
-	@$(BIN)/foretoken generate "Once upon a time" --max-tokens 200 --seed 7 --drafter several
+	@$(BIN)/foretoken generate "Once upon a time" --max-tokens 200 --temperature 0.8 --top-p 0.95 --seed 7 --drafter several
 
 test: check ## Build everything and run every check and every test
 	cargo test $(LOCKED)

@@ -22,7 +22,7 @@ import foretoken as ft
 from benches import _common
 from foretoken.evaluate import compression
 from foretoken.evaluate.report import Report, Table
-from foretoken.recipes.corpus import END_OF_TEXT, split
+from foretoken.recipes.corpus import split
 from foretoken.recipes.language import LanguageConfig
 
 
@@ -35,7 +35,7 @@ def splits(model: str, data: Path) -> tuple[list[str], list[str]]:
 def measured(model: str, train: Sequence[str], held_out: Sequence[str]) -> tuple[str, dict[str, float]]:
     """A model's name, and bits per byte by every measure, with what they were taken on."""
     pipeline = ft.load(model)
-    end = pipeline.codec.tokenizer.token_to_id(END_OF_TEXT)
+    end = pipeline.model.end_tokens[0]
     sequences = compression.documents(pipeline.codec, held_out, end)
     learnt = compression.documents(pipeline.codec, train, end)
     size = compression.size(held_out)

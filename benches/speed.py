@@ -117,15 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> Report:
             "tokens": options.tokens,
         }
         wanted = options.only or parts
-        peer = Peer(folder, draft if draft.is_dir() else None) if {"plain", "drafters"} & set(wanted) else None
         corpus = corpus_of(model, _common.data_folder(options.data)) if options.corpus else None
         runs: dict[str, Callable[..., Report]] = {
-            "plain": partial(plain, peer=peer),
-            "drafters": partial(
-                decoding.drafters, corpus=corpus, peers=peer.contenders(options.tokens) if peer else None
-            ),
-            **{name: getattr(decoding, name) for name in ("wrong", "overhead", "batch")},
+            name: getattr(decoding, name) for name in ("wrong", "overhead", "batch")
         }
+        if {"plain", "drafters"} & set(wanted):
+            peer = Peer(folder, draft if draft.is_dir() else None)
+            runs["plain"] = partial(plain, peer=peer)
+            runs["drafters"] = partial(decoding.drafters, corpus=corpus, peers=peer.contenders(options.tokens))
         reports.append(joined(folder.name, [runs[name](model, **keys) for name in wanted]))
     return _common.finish(joined("speed", [*reports, summary(reports)]), options)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from time import perf_counter
@@ -95,16 +97,26 @@ async def _in_thread(steps: Iterator[Step]) -> AsyncIterator[Step]:
     pending = None
     try:
         while True:
-            pending = asyncio.ensure_future(asyncio.to_thread(next, steps, done))
+            # Not a task (`asyncio.to_thread`): a loop that closes cancels tasks, and a thread cannot be cancelled.
+            context = contextvars.copy_context()
+            pending = asyncio.get_running_loop().run_in_executor(None, context.run, next, steps, done)
             step = await asyncio.shield(pending)
             if step is done:
                 return
             yield step  # type: ignore[misc]
     finally:
         # A cancelled task leaves its thread at work on one step; a generator must not be closed while it runs.
-        if pending is not None and not pending.done():
-            await asyncio.wait([pending])
+        if pending is not None:
+            await _finished(pending)
         steps.close()  # type: ignore[attr-defined]
+
+
+async def _finished(step: asyncio.Future[Any]) -> None:
+    """Wait for a step whose outcome perhaps nobody will see, however often this wait is cancelled."""
+    while not step.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([step])
+    step.exception()  # else asyncio logs that nobody looked at it
 
 
 class _Run:
@@ -219,8 +231,10 @@ class _Run:
                 )
             )
         prompts = [prompt for prompt in self.canvas.rows for _ in range(self.n)]
-        piece = self.codec.piece if self.codec else str
-        return Generation(rows, self.stats, Trace(steps, prompts, self.stats, piece))
+        if self.codec is None:
+            return Generation(rows, self.stats, Trace(steps, prompts, self.stats, str))
+        texts = [self.codec.decode(prompt) for prompt in prompts]
+        return Generation(rows, self.stats, Trace(steps, prompts, self.stats, self.codec.piece, texts=texts))
 
 
 def _check_integer(name: str, value: object, low: int, high: int) -> None:

@@ -144,7 +144,7 @@ def hf_generate(
         sequences[row, width : width + len(new)] = torch.tensor(new, dtype=sequences.dtype)
     if not generation_config.return_dict_in_generate:
         return sequences
-    from transformers.generation import GenerateDecoderOnlyOutput
+    from transformers.generation.utils import GenerateDecoderOnlyOutput
 
     return GenerateDecoderOnlyOutput(sequences=sequences)  # type: ignore[arg-type]
 
@@ -158,7 +158,7 @@ def _kept_back_by_generate() -> dict[str, Any]:
     from transformers import GenerationMixin
 
     frame = sys._getframe(2)
-    if frame.f_code is not inspect.unwrap(GenerationMixin.generate).__code__:
+    if frame.f_code is not inspect.unwrap(vars(GenerationMixin)["generate"]).__code__:
         return {}
     found = {name: frame.f_locals.get(name) for name in ("streamer", "assistant_model", "synced_gpus")}
     wrapper = frame.f_back  # of torch.no_grad; `generate` itself has already taken the tokenizer out of its kwargs
@@ -203,14 +203,14 @@ def _seeds(seed: int | Sequence[int] | None, prompts: list[np.ndarray], *, is_dr
     """One seed a prompt; prompts that are equal get different ones, as they would draw differently in transformers."""
     if seed is None:
         seed = int(torch.randint(2**63 - 1, ())) if is_drawn else 0
-    if not isinstance(seed, (int, np.integer)):
+    if isinstance(seed, (Sequence, np.ndarray)):
         return list(seed)
     before: dict[bytes, int] = {}
     seeds = []
     for prompt in prompts:
         place = before.get(prompt.tobytes(), 0)
         before[prompt.tobytes()] = place + 1
-        seeds.append(int(seed) if place == 0 else (int(seed) + place * _GOLDEN) % 2**64)
+        seeds.append(seed if place == 0 else (seed + place * _GOLDEN) % 2**64)
     return seeds
 
 

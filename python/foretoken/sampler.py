@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ class Sampler:
     what it means without a drafter.
 
     Main args:
-        temperature: divides the logits; 0 takes the most probable token (greedy). In [0, ∞).
+        temperature: divides the logits; 0 takes the most probable token (greedy). 0, or in [1e-30, 1e30].
         top_k: keeps the k most probable tokens, ties included; 0 is off.
         top_p: keeps the shortest set of most probable tokens whose mass reaches p, in (0, 1]; 1 is off (1904.09751).
         min_p: keeps tokens at least this fraction as probable as the best, in [0, 1]; 0 is off (2407.01082).
@@ -61,7 +60,7 @@ class Sampler:
         >>> Sampler(temperature=-1)
         Traceback (most recent call last):
             ...
-        foretoken.errors.InvalidArgument: temperature must be in [0, inf), got -1
+        foretoken.errors.InvalidArgument: temperature must be in [0, 1e+30], got -1
     """
 
     temperature: float = 1.0
@@ -90,6 +89,8 @@ class Sampler:
     def __post_init__(self) -> None:
         for name, (low, high, open_low) in _RANGES.items():
             _check_number(name, getattr(self, name), low, high, open_low=open_low)
+        if 0 < self.temperature < 1 / _HUGE:
+            raise InvalidArgument(f"temperature must be 0 (greedy) or at least {1 / _HUGE:g}, got {self.temperature}")
         for name in ("top_k", "dry_allowed_length", "dry_range"):
             _check_integer(name, getattr(self, name))
         self._set("dry_breakers", _tokens("dry_breakers", self.dry_breakers))
@@ -101,7 +102,7 @@ class Sampler:
             raise ArgumentTypeError(f"logit_bias maps token ids to numbers, got {type(self.logit_bias).__name__}")
         for token, bias in self.logit_bias.items():
             _check_integer("logit_bias", token)
-            _check_number(f"logit_bias[{token}]", bias, -math.inf, math.inf, open_low=True)
+            _check_number(f"logit_bias[{token}]", bias, -_HUGE, _HUGE, open_low=False)
         self._set("logit_bias", {int(token): float(bias) for token, bias in self.logit_bias.items()})
         self._set("bad_words", tuple(_tokens("bad_words", word) for word in _sequence("bad_words", self.bad_words)))
         if () in self.bad_words:
@@ -153,34 +154,32 @@ class Sampler:
         )
 
 
+_HUGE = 1e30  # more than this would let the largest float32 logit overflow float64 in the kernels
+
 # name → (lowest, highest, whether the lowest itself is refused)
 _RANGES: dict[str, tuple[float, float, bool]] = {
-    "temperature": (0, math.inf, False),
+    "temperature": (0, _HUGE, False),
     "top_p": (0, 1, True),
     "min_p": (0, 1, False),
     "typical_p": (0, 1, True),
-    "top_n_sigma": (0, math.inf, False),
+    "top_n_sigma": (0, _HUGE, False),
     "xtc_probability": (0, 1, False),
     "xtc_threshold": (0, 1, False),
-    "dry_multiplier": (0, math.inf, False),
-    "dry_base": (1, math.inf, False),
-    "mirostat_tau": (0, math.inf, False),
+    "dry_multiplier": (0, _HUGE, False),
+    "dry_base": (1, 1e4, False),
+    "mirostat_tau": (0, _HUGE, False),
     "mirostat_eta": (0, 1, True),
-    "repetition_penalty": (0, math.inf, True),
-    "presence_penalty": (-math.inf, math.inf, True),
-    "frequency_penalty": (-math.inf, math.inf, True),
+    "repetition_penalty": (1 / _HUGE, _HUGE, False),
+    "presence_penalty": (-_HUGE, _HUGE, False),
+    "frequency_penalty": (-_HUGE, _HUGE, False),
 }
 
 
 def _check_number(name: str, value: object, low: float, high: float, *, open_low: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
         raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}")
-    if isinstance(value, int) and abs(value) >= 2**1023:
-        raise InvalidArgument(f"{name} is an integer beyond the largest float")
-    inside = (low < value if open_low else low <= value) and (value <= high if math.isfinite(high) else value < high)
-    if not inside:  # NaN fails every comparison
-        brackets = "(" if open_low else "[", "]" if math.isfinite(high) else ")"
-        raise InvalidArgument(f"{name} must be in {brackets[0]}{low}, {high}{brackets[1]}, got {value}")
+    if not (low < value if open_low else low <= value) or not value <= high:  # NaN fails every comparison
+        raise InvalidArgument(f"{name} must be in {'(' if open_low else '['}{low:g}, {high:g}], got {value}")
 
 
 def _sequence(name: str, values: object) -> Iterable[Any]:

@@ -118,7 +118,8 @@ class Chain:
         self.sampler = tiny.compiled(vocab_size=vocabulary, **fields)
         self.first = torch.from_numpy(tiny.random_logits(generator, (vocabulary,), "normal"))
         self.second = torch.from_numpy(tiny.random_logits(generator, (vocabulary, vocabulary), "normal"))
-        near = self.first + torch.from_numpy(generator.normal(size=vocabulary).astype(np.float32))
+        # A third of the guesses is accepted, so that what replaces the others weighs enough to be judged.
+        near = 0.4 * self.first + torch.from_numpy(generator.normal(size=vocabulary).astype(np.float32))
         self.q = self.law(near[None])
 
     def law(self, logits: torch.Tensor) -> torch.Tensor:
@@ -190,10 +191,9 @@ def test_a_wrong_draft_law_is_caught() -> None:
     assert statistics.tail(counts, chain.pairs()) < statistics.FALSE_ALARM
 
 
-@pytest.mark.parametrize("fields", [{}, {"top_p": 0.98, "logit_bias": {5: 2.0}}])
-def test_rust_keeps_the_law_of_a_large_vocabulary(fields: dict[str, Any]) -> None:
+def test_rust_keeps_the_law_of_a_large_vocabulary() -> None:
     """The first token of a block, V = 4,096; the bonus row is that of the first again."""
-    vocabulary, batch = 4096, 500
+    vocabulary, batch, fields = 4096, 500, {"top_k": 600, "logit_bias": {5: 2.0}}
     generator = np.random.default_rng(1)
     sampler = tiny.compiled(vocab_size=vocabulary, **fields)
     target, drafter = tiny.random_logits(generator, (2, 1, vocabulary), "normal")
@@ -204,7 +204,7 @@ def test_rust_keeps_the_law_of_a_large_vocabulary(fields: dict[str, Any]) -> Non
     guessing = torch.from_numpy(drafter).expand(batch, -1).contiguous()
     counts = np.zeros(vocabulary, dtype=np.int64)
     for start in range(0, DRAWS, batch):
-        keys = {"seeds": np.full(batch, 5), "positions": np.arange(start, start + batch), "threads": 2}
+        keys: dict[str, Any] = {"seeds": np.full(batch, 5), "positions": np.arange(start, start + batch), "threads": 2}
         draft = torch.as_tensor(kernels.sample(guessing, sampler, **keys, stream=noise.DRAFT).tokens)[:, None]
         out = kernels.verify(logits, draft, sampler, **keys, rejection=True, draft_probs=laws)
         counts += np.bincount(np.asarray(out.tokens)[:, 0], minlength=vocabulary)

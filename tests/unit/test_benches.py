@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from benches import _common, compression, exactness, law, resume, speed
@@ -19,7 +20,11 @@ pytest.importorskip("transformers")
 
 def quick(bench: Any, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
     """Results of a bench in quick mode, as its last line says them."""
-    report = bench.main(["--quick", *arguments])
+    threads = torch.get_num_threads()
+    try:
+        report = bench.main(["--quick", "--threads", "1", *arguments])
+    finally:
+        torch.set_num_threads(threads)
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == json.loads(report.to_json())
     return last["results"]

@@ -11,20 +11,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from foretoken.cli import bench, generate, info, main, train
+from foretoken.cli import generate, main
 from foretoken.codec.text import Text
-from foretoken.errors import CheckpointError, InvalidArgument, LogitsError, MissingExtra
+from foretoken.errors import LogitsError
 from foretoken.pipeline import Pipeline
-from foretoken.view import loss as loss_view
 from foretoken.view import terminal
 from tests.models import TableModel
 
@@ -142,6 +138,21 @@ def test_standard_input_must_be_text(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ok \xff")))
     assert main(["generate", "-"]) == 1
     assert capsys.readouterr().err == "foretoken: error: the prompt on standard input is not UTF-8 at byte 3\n"
+
+
+def test_a_terminal_without_a_prompt_is_wrong_usage(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody should wait for a program that waits for them; a pipe is read."""
+    typed = io.TextIOWrapper(io.BytesIO(b"once\n"))
+    monkeypatch.setattr(sys, "stdin", typed)
+    assert main(["generate", "--max-tokens", "60", "--seed", "7"]) == 0
+    assert capsys.readouterr().out == pipeline("once", max_tokens=60, seed=7).signal + "\n"
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    with pytest.raises(SystemExit) as ended:
+        main(["generate"])
+    assert ended.value.code == 2
+    assert "no prompt: give a text" in capsys.readouterr().err
 
 
 def test_trace_is_written(pipeline: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,188 +292,6 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     command = f"{sys.executable} -m foretoken info --json | true; echo ${{PIPESTATUS[0]}}"
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=300)
     assert (run.stdout, run.stderr) == ("0\n", "")
-
-
-CONFIG = {
-    "sources": ["stories"], "tokenizer": "", "vocab_size": 300, "hidden_size": 16, "intermediate_size": 24, "layers": 1,
-    "heads": 2, "kv_heads": 1, "context": 32, "window": 16, "batch": 2, "warmup": 2, "cooldown": 0.5, "rate": 0.01,
-    "save_every": 2, "seed": 1, "steps": 6,
-}  # fmt: skip
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run of six steps on a text of a few lines."""
-    words = re.findall(r"\w+", "the cat sat on the mat and the dog ran after the cat until the sun went down")
-    texts = [" ".join(np.random.default_rng(i).permutation(words).tolist()) for i in range(24)]
-    monkeypatch.setattr("foretoken.recipes.language.split", lambda data, sources: (texts, texts[:1]))
-    path = tmp_path / "toy.json"
-    path.write_text(json.dumps(CONFIG))
-    return path
-
-
-def test_train_and_its_report(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines instead of a bar, a plot, a last line of JSON; again, it is done at once."""
-    arguments = ["train", str(config), "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--json"]
-    assert main(arguments) == 0
-    out, err = capsys.readouterr()
-    report = json.loads(out)
-    assert (report["steps"], report["trained"]) == (6, 6)
-    assert np.isfinite(report["loss"])
-    assert Path(report["plot"]).read_bytes().startswith(b"\x89PNG")
-    assert re.fullmatch(r"(foretoken: step \d of 6, loss [\d.]+, [\d.]+ s a step, \d+ min left\n)+", err)
-    assert main(arguments) == 0
-    again = json.loads(capsys.readouterr().out)
-    assert (again["trained"], again["loss"]) == (0, report["loss"])
-
-
-def test_train_that_is_stopped_goes_on(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ctrl-C is 130 and says how to go on."""
-    arguments = ["train", str(config), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    advance = train.Run.advance
-
-    def interrupted(run: train.Run) -> float:
-        if run.step == 3:
-            raise KeyboardInterrupt
-        return advance(run)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(train.Run, "advance", interrupted)
-        assert main(arguments) == 130
-    assert "stopped at step 3 of 6; the same command goes on" in capsys.readouterr().err
-    assert main(arguments) == 0
-    assert re.fullmatch(r".*run: 6 steps, loss [\d.]+ nats a token, .*loss\.png\n", capsys.readouterr().out)
-
-
-def test_train_without_matplotlib_says_so(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The run counts, the plot is missing, and the command that installs it is told."""
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert main(["train", str(config), "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--json"]) == 0
-    out, err = capsys.readouterr()
-    assert json.loads(out)["plot"] is None
-    assert "pip install 'foretoken[plot]'" in err
-    with pytest.raises(MissingExtra):
-        loss_view.save_loss_plot(tmp_path / "run" / "loss.jsonl", tmp_path / "x.png", title="x")
-
-
-def test_configurations_by_name_and_by_path(tmp_path: Path) -> None:
-    """Shipped names, else JSON files; a word that is neither is refused with the names."""
-    assert {"tales", "manual"} <= set(train.configurations())
-    assert train.find("tales").read_text(encoding="utf-8").startswith("{")
-    assert train.find(str(tmp_path / "mine.json")) == tmp_path / "mine.json"
-    with pytest.raises(InvalidArgument, match=r"no configuration is called 'tails'; there are \['manual"):
-        train.find("tails")
-
-
-def test_progress_lines_are_sparse(capsys: pytest.CaptureFixture[str]) -> None:
-    """The first, one every half minute, the last."""
-    now = [0.0]
-    progress = train.Progress(10, 200, clock=lambda: now[0])
-    for step in range(11, 201):
-        now[0] += 1.0
-        progress(step, 200, 2.5)
-    lines = capsys.readouterr().err.splitlines()
-    assert [int(line.split()[2]) for line in lines] == [11, 41, 71, 101, 131, 161, 191, 200]
-    assert lines[1] == "foretoken: step 41 of 200, loss 2.500, 1.00 s a step, 3 min left"
-
-
-def test_progress_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line that is drawn again, and no lines of text."""
-    be_a_terminal(monkeypatch)
-    with train.Progress(2, 4) as progress:
-        progress(3, 4, 2.5)
-        progress(4, 4, 2.25)
-    err = capsys.readouterr().err
-    assert "4/4" in err
-    assert "loss 2.250" in err
-    assert "foretoken: step" not in err
-
-
-def test_damaged_loss_files_are_refused(tmp_path: Path) -> None:
-    """With the file's name."""
-    (tmp_path / "loss.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
-    with pytest.raises(CheckpointError, match=r"loss\.jsonl"):
-        loss_view.read_losses(tmp_path / "loss.jsonl")
-
-
-def test_running_mean() -> None:
-    """Over both sides, shorter at the ends."""
-    assert loss_view.smooth(np.array([0.0, 3.0, 6.0, 9.0]), 1).tolist() == [1.5, 3.0, 6.0, 7.5]
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """A folder that looks like a shipped model."""
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model.safetensors")
-    config = {"num_hidden_layers": 2, "vocab_size": 4096, "max_position_embeddings": 512}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "README.md").write_text(
-        "# toy\n\n## Data\n\n| a | b |\n|---|---|\n| no | no |\n\n## Figures\n\n| what | figure |\n|---|---|\n"
-        "| validation loss | 3.21 nats |\n\n## Licence\n"
-    )
-    return folder
-
-
-def test_info_of_a_folder(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its size, its shape and its card's figures, without loading it."""
-    assert main(["info", str(checkpoint), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["parameters"] == 17
-    assert facts["vocabulary"] == 4096
-    assert facts["figures"] == {"validation loss": "3.21 nats"}
-    assert main(["info", str(checkpoint)]) == 0
-    assert "validation loss  3.21 nats" in capsys.readouterr().out
-
-
-def test_info_of_the_machine(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Versions, threads, processor, models; for people and for programs."""
-    monkeypatch.setattr(info, "names", lambda: ["toy"])
-    monkeypatch.setattr(info, "path", lambda name: checkpoint)
-    assert main(["info", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["versions"]["torch"] == torch.__version__
-    assert facts["threads"] >= 1
-    assert facts["models"]["toy"]["parameters"] == 17
-    assert main(["info"]) == 0
-    assert "parameters" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("damage", ["config.json", "model.safetensors"])
-def test_info_of_a_damaged_folder(damage: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Cut or missing: one line."""
-    (checkpoint / damage).write_bytes((checkpoint / damage).read_bytes()[:9])
-    assert main(["info", str(checkpoint)]) == 1
-    assert "is damaged" in capsys.readouterr().err
-    (checkpoint / damage).unlink()
-    assert main(["info", str(checkpoint)]) == 1
-    assert "is missing" in capsys.readouterr().err
-
-
-def test_bench_lists_and_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What stands behind the name goes to the bench."""
-    called: list[list[str]] = []
-    speed = SimpleNamespace(__doc__="Tokens a second.\n\nMore.", main=called.append)
-    monkeypatch.setattr(bench, "benches", lambda: {"speed": speed})
-    assert main(["bench"]) == 0
-    assert capsys.readouterr().out == "speed      Tokens a second.\n"
-    assert main(["bench", "speed", "--rows", "4"]) == 0
-    assert called == [["--rows", "4"]]
-    assert main(["bench", "spead"]) == 1
-    assert "no bench is called 'spead'; there are ['speed']" in capsys.readouterr().err
-
-
-def test_every_bench_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the real package."""
-    assert main(["bench"]) == 0
-    assert all(len(line.split()) > 2 for line in capsys.readouterr().out.splitlines())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -56,21 +56,21 @@ def test_repr_is_short() -> None:
     """One line, however long the text."""
     assert (
         repr(generation("abc"))
-        == "Generation(Row('abc', 3 tokens, length); 3 tokens in 3 forwards, 1.00 a forward, 2 tokens/s)"
+        == "Generation(Row('abc', 3 tokens, length); 3 tokens in 3 forwards, 1.00 a forward, 1.5 tokens/s)"
     )
     long = repr(generation("a long\ntext " * 50))
     assert len(long) < 200
     assert "\n" not in long
     assert (
         repr(generation("abc", "de"))
-        == "Generation(2 rows, 5 tokens in 3 forwards, 1.00 a forward and row, 2 tokens/s)"
+        == "Generation(2 rows, 5 tokens in 3 forwards, 1.00 a forward and row, 2.5 tokens/s)"
     )
     assert repr(generation("abc", "de").rows[1]) == "Row('de', 2 tokens, length, prompt 1, sample 0)"
 
 
 def test_str_is_the_text_and_the_figures() -> None:
     """What a person wants to read first comes first."""
-    assert str(generation("abc")) == "abc\n\n[3 tokens in 3 forwards, 1.00 a forward, 2 tokens/s]"
+    assert str(generation("abc")) == "abc\n\n[3 tokens in 3 forwards, 1.00 a forward, 1.5 tokens/s]"
     assert str(generation("abc", "de")).splitlines()[:3] == ["[0] abc", "", "[1] de"]
 
 

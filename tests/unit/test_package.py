@@ -95,14 +95,15 @@ def test_public_names_are_documented_and_pickle(name: str) -> None:
 
 @pytest.mark.parametrize("path", [*PYTHON_FILES, *RUST_FILES], ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_file_keeps_the_rules(path: Path) -> None:
-    """At most 400 lines, nothing left for later, no error swallowed."""
+    """At most 400 lines but for tests, nothing left for later, no error swallowed."""
     source = path.read_text(encoding="utf-8")
-    assert source.count("\n") <= 400, "one file, one thing: this one asks to be two"
+    if "tests" not in path.relative_to(ROOT).parts:
+        assert source.count("\n") <= 400, "one file, one thing: this one asks to be two"
     assert not re.search(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b", source)
     if path.suffix == ".rs":
-        code = source.split("#[cfg(test)]")[0]
-        assert not re.search(r"\b(to" + r"do|unimplemented)!\(", code)
+        assert not re.search(r"\b(to" + r"do|unimplemented)!\(", source)
         own = "these round differently from one machine to the next: noise.rs has a logarithm that does not"
+        code = source.split("#[cfg(test)]")[0] if "tests" not in path.relative_to(ROOT).parts else ""
         assert not re.search(r"\.(ln|log2|log10|ln_1p|mul_add)\(", code), own
         return
     for node in ast.walk(ast.parse(source)):

@@ -11,25 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foretoken import kernels
 from foretoken.errors import ArgumentTypeError, InvalidArgument
 from foretoken.sampler import Sampler
 
 # name → values that are allowed, values that are not
 NUMBERS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "temperature": ((0, 1e-30, 1, 100), (-1e-9, -1)),
+    "temperature": ((0, 1e-30, 1, 1e30), (-1e-9, -1, 1e-31, 5e-324, 2e30)),
     "top_p": ((1e-9, 0.5, 1), (0, -0.1, 1.0001)),
     "min_p": ((0, 0.5, 1), (-0.1, 1.1)),
     "typical_p": ((0.1, 1), (0, -1, 1.1)),
-    "top_n_sigma": ((0, 3), (-0.1,)),
+    "top_n_sigma": ((0, 1e30), (-0.1, 2e30)),
     "xtc_probability": ((0, 1), (-0.1, 1.1)),
     "xtc_threshold": ((0, 1), (-0.1, 1.1)),
-    "dry_multiplier": ((0, 5), (-0.1,)),
-    "dry_base": ((1, 2), (0.99, 0, -1)),
-    "mirostat_tau": ((0, 5), (-0.1,)),
+    "dry_multiplier": ((0, 1e30), (-0.1, 2e30)),
+    "dry_base": ((1, 1e4), (0.99, 0, -1, 10001)),
+    "mirostat_tau": ((0, 1e30), (-0.1, 2e30)),
     "mirostat_eta": ((0.1, 1), (0, -0.1, 1.1)),
-    "repetition_penalty": ((0.1, 1, 3), (0, -1)),
-    "presence_penalty": ((-2, 0, 2), ()),
-    "frequency_penalty": ((-2, 0, 2), ()),
+    "repetition_penalty": ((1e-30, 1, 1e30), (0, -1, 1e-31, 2e30)),
+    "presence_penalty": ((-1e30, 0, 1e30), (-2e30, 2e30)),
+    "frequency_penalty": ((-1e30, 0, 1e30), (-2e30, 2e30)),
 }
 INTEGERS = ("top_k", "dry_allowed_length", "dry_range")
 CASES = [(name, value) for name, (_, wrong) in NUMBERS.items() for value in (*wrong, math.nan, math.inf, -math.inf)]
@@ -43,15 +44,23 @@ def test_every_number_has_a_line_here() -> None:
 
 @pytest.mark.parametrize(("name", "value"), CASES)
 def test_a_value_out_of_range_is_refused_by_name(name: str, value: float) -> None:
-    with pytest.raises(InvalidArgument, match=rf"{name} .*{re.escape(str(value))}"):
+    with pytest.raises(InvalidArgument, match=rf"{name} .*{re.escape(str(value))}$"):
         Sampler(**{name: value})
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_edges_of_a_range_are_inside(name: str) -> None:
     for value in NUMBERS[name][0]:
-        for number in (value, np.float32(value), np.float64(value)):
+        for number in (value, np.float64(value)):
             assert getattr(Sampler(**{name: number}), name) == number
+    assert getattr(Sampler(**{name: np.float32(1)}), name) == 1
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_kernels_allow_what_is_allowed(name: str) -> None:
+    """The two checks must not disagree: what a Sampler takes may be compiled."""
+    for value in NUMBERS[name][0]:
+        kernels.compile_sampler(Sampler(**{name: value}), vocab_size=8)
 
 
 @pytest.mark.parametrize("name", INTEGERS)

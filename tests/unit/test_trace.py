@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from foretoken.canvas import Stats, Step
 from foretoken.trace import Trace
 from foretoken.trace.alignment import HALF, Alignment
-from foretoken.trace.marks import duration, percent, visible
+from foretoken.trace.marks import duration, percent, rate, visible
 
 PIECES = ["Once", " upon", " a", " time", "\n", " the", "  cat", "\tsat", "<b>", HALF, HALF, "<|end|>"]
 
@@ -288,4 +288,5 @@ def test_numbers_for_people() -> None:
         "57 %",
         "100 %",
     ]
+    assert [rate(figure) for figure in (2.46, 99.94, 1234.5)] == ["2.5", "99.9", "1,234"]
     assert [duration(seconds) for seconds in (0.0004, 0.25, 1.5)] == ["0.4 ms", "250.0 ms", "1.50 s"]

@@ -32,7 +32,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     sampler = Sampler()
     parser.add_argument(
-        "prompt", nargs="?", default="-", metavar="PROMPT", help="the text to continue; - reads it from standard input"
+        "prompt", nargs="?", metavar="PROMPT", help="the text to continue; - or a pipe: read it from standard input"
     )
     parser.add_argument("--model", default="tales", help="a shipped model or a folder (default: tales)")
     parser.add_argument(
@@ -82,7 +82,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run this command."""
-    prompt = read_prompt() if options.prompt == "-" else options.prompt
+    if options.prompt is None and sys.stdin.isatty():
+        options.wrong_usage("no prompt: give a text to continue, or - to read it from standard input")
+    prompt = read_prompt() if options.prompt in (None, "-") else options.prompt
     pipeline = load(options.model)
     strategy = Autoregressive(drafter=drafter(options.drafter, pipeline, options.model))
     sampler = Sampler(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, min_p=options.min_p)
@@ -100,10 +102,10 @@ def run(options: argparse.Namespace) -> None:
         print(flush=True)
     if sys.stderr.isatty() and not options.json:
         print(f"\n[{out.figures}]", file=sys.stderr)
-    if options.trace:
-        out.trace.save(options.trace)
     if options.json:
         print(json.dumps(as_json(out, pipeline.name)))
+    if options.trace:
+        out.trace.save(options.trace)
 
 
 def read_prompt() -> str:

@@ -58,7 +58,7 @@ class HuggingFace:
             raise ArgumentTypeError(f"expected a transformers model, got {type(model).__name__}")
         _check_support(model)
         self.model = model
-        self._device = model.get_input_embeddings().weight.device
+        self._device: torch.device = model.get_input_embeddings().weight.device  # type: ignore[assignment]
         self._vocab_size = _head_width(model)
         self._context = _context(model.config.get_text_config(decoder=True))
         # Only this function of transformers (5.2x) reads a place for each row; elsewhere places hold for all rows.
@@ -198,7 +198,7 @@ def _check_support(model: PreTrainedModel) -> None:
 
 
 def _head_width(model: PreTrainedModel) -> int:
-    head = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()
     # A quantized head packs its weight, but still says how many features it gives.
     width = getattr(head, "out_features", None) or getattr(head, "num_embeddings", None)
     return int(width) if width else int(head.weight.shape[0])

@@ -200,14 +200,15 @@ def _layer_class() -> type:
                 self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
                 self._all_keys, self._all_values = self._spare(key_states, end), self._spare(value_states, end)
             elif end > self._all_keys.shape[-2]:
-                for name, shown in (("_all_keys", self.keys), ("_all_values", self.values)):
-                    grown = self._spare(shown, end)
-                    grown[..., :start, :] = shown
-                    setattr(self, name, grown)
+                self._all_keys, self._all_values = (
+                    self._spare(old, end).index_copy_(-2, torch.arange(start, device=self.device), old[..., :start, :])
+                    for old in (self._all_keys, self._all_values)
+                )
             self._all_keys[..., start:end, :] = key_states
             self._all_values[..., start:end, :] = value_states
-            self.cut(end)
-            return self.keys, self.values
+            self._width = end
+            self.keys, self.values = shown = self._all_keys[..., :end, :], self._all_values[..., :end, :]
+            return shown
 
         def _spare(self, like: Tensor, end: int) -> Tensor:
             slots = max(end, min(self._room, end + end // 2 + 64))
@@ -227,11 +228,10 @@ def _layer_class() -> type:
 
         def take_slots(self, slots: Tensor) -> None:  # (rows, new width)
             if self.is_initialized:
-                slots = slots.to(self.device)[:, None, :, None]
-                for everything, shown in ((self._all_keys, self.keys), (self._all_values, self.values)):
-                    index = slots.expand(-1, shown.shape[1], -1, shown.shape[-1])
-                    everything[..., : slots.shape[2], :] = shown.gather(2, index)
-                self.cut(slots.shape[2])
+                slots, width = slots.to(self.device)[:, None, :, None], slots.shape[1]
+                for kept in (self._all_keys, self._all_values):
+                    kept[..., :width, :] = kept.gather(2, slots.expand(-1, kept.shape[1], -1, kept.shape[-1]))
+                self.cut(width)
 
     return GrowingLayer
 

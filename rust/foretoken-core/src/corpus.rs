@@ -15,6 +15,9 @@ const LEAST_BYTES: usize = 36;
 /// at most 2.7 times too large, as much again given up and not yet used again: 96), the text itself (4).
 const MOST_BYTES: usize = 256;
 
+/// What an allocator adds to a small block: its header, and rounding up.
+const ALLOCATION: usize = 32;
+
 /// Documents in one automaton, the oldest leaving when the memory is used up.
 #[derive(Debug)]
 pub struct Corpus {
@@ -172,7 +175,7 @@ impl Stock {
     }
 
     fn memory(&self) -> usize {
-        let list = self.documents.capacity() * size_of::<Box<[u32]>>();
+        let list = self.documents.capacity() * size_of::<Box<[u32]>>() + self.documents.len() * ALLOCATION;
         self.automaton.memory() + list + self.tokens * size_of::<u32>()
     }
 
@@ -184,7 +187,6 @@ impl Stock {
             while kept > keep && self.documents.len() > 1 {
                 kept -= self.documents.pop_front().map_or(0, |document| document.len());
             }
-            self.documents.shrink_to_fit();
             self.automaton = Automaton::new(self.max_match);
             self.tokens = kept;
             self.version += 1;

@@ -124,24 +124,29 @@ fn nucleus<V: Logit>(row: Row<V>, temperature: f64, top: f64, mass: f64, list: &
 }
 
 /// Keeps the first candidates, lowest rank first (ties: lowest id), until their probabilities sum to `mass`.
+///
+/// Only the end of the prefix is put in order: what surely lies before it is summed as it stands. Prefixes are mostly
+/// short, so the first guess is 32 candidates, and eight times as many each time that is too few.
 fn prefix(list: &mut Vec<Candidate>, mass: f64, p: impl Fn(f64) -> f64) {
     let order = |a: &Candidate, b: &Candidate| descending(&b.rank, &a.rank).then(a.token.cmp(&b.token));
-    let (mut sorted, mut sum, mut more) = (0, 0.0, 32);
-    // Most prefixes are short: the next best few are selected and sorted, never the whole list.
-    while sorted < list.len() {
-        let end = list.len().min(sorted + more);
-        if end < list.len() {
-            list[sorted..].select_nth_unstable_by(end - sorted - 1, order);
+    let (mut start, mut end, mut before, mut guess) = (0, list.len(), 0.0, 32);
+    while end - start > 32 {
+        let middle = if end == list.len() { (start + guess).min(end - 1) } else { start.midpoint(end) };
+        list[start..end].select_nth_unstable_by(middle - start, order);
+        let sum: f64 = list[start..middle].iter().map(|candidate| p(candidate.x)).sum();
+        if before + sum >= mass {
+            end = middle;
+        } else {
+            (start, before, guess) = (middle, before + sum, guess * 8);
         }
-        list[sorted..end].sort_unstable_by(order);
-        for place in sorted..end {
-            sum += p(list[place].x);
-            if sum >= mass {
-                return list.truncate(place + 1);
-            }
-        }
-        (sorted, more) = (end, more * 4);
     }
+    list[start..end].sort_unstable_by(order);
+    let sums = list[start..end].iter().scan(before, |sum, candidate| {
+        *sum += p(candidate.x);
+        Some(*sum)
+    });
+    let reached = sums.take_while(|sum| *sum < mass).count();
+    list.truncate((start + reached + 1).min(list.len()));
 }
 
 /// Keeps the mass p whose surprise is nearest to the entropy (2202.00666).

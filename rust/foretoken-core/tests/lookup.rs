@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_corpus_keeps_to_its_limit(documents in vec(text(60), 1..30), limit in 500..9000_i64) {
+    fn a_corpus_keeps_to_its_limit(documents in vec(text(60), 1..30), limit in 100..9000_i64) {
         let corpus = Corpus::new(limit, 8)?;
         let mut kept: Vec<Vec<i64>> = Vec::new();
         for document in documents.into_iter().filter(|document| !document.is_empty()) {
