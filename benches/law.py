@@ -3,9 +3,10 @@
     python benches/law.py
 
 No sample is drawn. A toy model over three tokens is decoded by the real loop and the real drafters while the decisions
-of the kernels' twins follow a script; every way they can fall is taken and its probability added up
-(tests/laws/test_law.py, tests/tiny.py). `Rejection` is compared law against law. `Coupled` shares its noise with the
-drafter on purpose, so its law is taken over every noise of a finite set. Broken verifiers, as a control, must show.
+of the kernels' twins follow a script; every way they can fall is taken and its probability added up, as
+tests/laws/test_engine_law.py does for shorter texts. `Rejection` is compared law against law. `Coupled` shares its
+noise with the drafter on purpose, so its law is taken over every noise of a finite set. Broken verifiers, as a
+control, must show.
 """
 
 from __future__ import annotations
@@ -19,39 +20,23 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np
 import torch
 
 import foretoken as ft
 from benches import _common
-from foretoken.drafter.protocol import Draft
 from foretoken.evaluate.report import Report, Table
 from foretoken.reference import noise
 from foretoken.reference.chance import Atoms, Chance, enumerate_branches
 from tests import tiny
+from tests.laws.test_engine_law import DRAFTERS
 from tests.laws.test_law import BREAKS, BROKEN, PROMPT, SAMPLERS
-from tests.models import FunctionDrafter, TableModel
+from tests.models import TableModel
 
 VOCABULARY = 3
 LENGTH = 2  # guesses a draft
 CONTROL = "penalties, DRY and min-p"
 ASKED = 1e-9
 Law = dict[tuple[int, ...], float]
-
-
-def _anything(row: int, past: list[int], k: int) -> Draft:
-    """Guesses that have nothing to do with the model, the same whenever the past is the same."""
-    return Draft((np.arange(k) * 2 + 5 * len(past) + sum(past)) % VOCABULARY)
-
-
-DRAFTERS: dict[str, Callable[[Any], Any]] = {
-    "NGram": lambda small: ft.NGram(minimum=1),
-    "Suffix": lambda small: ft.Suffix(minimum=1),
-    "SmallModel": lambda small: ft.SmallModel(small),
-    "EarlyExit": lambda small: ft.EarlyExit(1),
-    "Several": lambda small: ft.Several(ft.NGram(minimum=2), ft.SmallModel(small)),
-    "random": lambda small: FunctionDrafter(_anything, "random"),
-}
 
 
 def fields(name: str) -> tuple[ft.Sampler, dict[str, Any]]:
@@ -66,16 +51,15 @@ def written(name: str, tokens: int, strategy: Any, chance: Chance) -> tuple[tupl
     sampler, keys = fields(name)
     with tiny.decided_by(chance):
         out = ft.generate(
-            TableModel(VOCABULARY, order=2, scale=1.5), ft.Canvas([list(PROMPT)]), strategy, sampler=sampler,
+            TableModel(VOCABULARY, scale=1.5), ft.Canvas([list(PROMPT)]), strategy, sampler=sampler,
             max_tokens=tokens, seed=7, **keys,
         )  # fmt: skip
     return tuple(out.tokens.tolist()), out.stats.drafted
 
 
 def strategy(drafter: str | None, verifier: Any) -> Any:
-    """A fresh strategy."""
-    made = None if drafter is None else DRAFTERS[drafter](TableModel(VOCABULARY, order=1, scale=1.5))
-    return ft.Autoregressive(drafter=made, verifier=verifier, length=LENGTH)
+    """A strategy whose drafter is fresh."""
+    return ft.Autoregressive(DRAFTERS[drafter]() if drafter else None, verifier, length=LENGTH)
 
 
 def law_of(verifier: Any, name: str, tokens: int, drafter: str | None) -> tuple[Law, int]:
@@ -98,7 +82,7 @@ def over_noises(function: Callable[[Chance], Any], tokens: int) -> Iterator[tupl
     orders = [torch.tensor(order, dtype=torch.float64) for order in itertools.permutations((-0.8, 0.3, 1.9))][::2]
     filler = torch.zeros(len(PROMPT), VOCABULARY, dtype=torch.float64)
     for atoms in itertools.product(orders, repeat=tokens):
-        table = torch.cat([filler, torch.stack(atoms)])
+        table = torch.cat([filler, torch.stack(atoms), filler[:LENGTH]])  # a guess may lie behind the end
         yield 1 / len(orders) ** tokens, function(Atoms({noise.CHOICE: table, noise.XTC: table}))
 
 
@@ -125,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     for broken, patch in BREAKS.items():
         expected, _ = law_of(ft.Rejection(), CONTROL, options.tokens, None)
         with patch():
-            found, _ = law_of(ft.Rejection(), CONTROL, options.tokens, "SmallModel")
+            found, _ = law_of(ft.Rejection(), CONTROL, options.tokens, "small model")
         controls[broken] = tiny.total_variation(expected, found)
     caught = all(distance > BROKEN for distance in controls.values())
     title = f"total variation from plain decoding: at most {worst:.1e}, asked < {ASKED:.0e}"

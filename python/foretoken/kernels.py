@@ -30,6 +30,7 @@ Integers: TypeAlias = Sequence[int] | np.ndarray | torch.Tensor
 Compiled: TypeAlias = _rust.Sampler
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Sampler) if field.name != "processor")
+_FLOAT32 = np.dtype(np.float32)
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -129,14 +130,13 @@ def sample(
         >>> sample(torch.tensor([[0.0, 2.0, 1.5]]), greedy, seeds=[0], positions=[0]).tokens
         array([1])
     """
-    if type(logits) is not np.ndarray:
-        if isinstance(logits, torch.Tensor) and not logits.is_cpu:
-            from .reference.sample import sample as twin
+    array = _borrow(logits)
+    if array is None:
+        from .reference.sample import sample as twin
 
-            keys = _keys(seeds, positions, rows, history)
-            return Choices(*_on_device(twin, logits, sampler, **keys, logprobs=logprobs, stream=stream, commit=commit))
-        logits = _borrow(logits)
-    return Choices(*_rust.sample(logits, sampler, seeds, positions, rows, history, logprobs, stream, commit, threads))
+        keys = _keys(seeds, positions, rows, history)
+        return Choices(*_on_device(twin, logits, sampler, **keys, logprobs=logprobs, stream=stream, commit=commit))
+    return Choices(*_rust.sample(array, sampler, seeds, positions, rows, history, logprobs, stream, commit, threads))
 
 
 def verify(
@@ -186,22 +186,22 @@ def verify(
         >>> out.tokens, out.accepted
         (array([[ 1,  0, -1]]), array([1]))
     """
-    if type(logits) is not np.ndarray:
-        if isinstance(logits, torch.Tensor) and not logits.is_cpu:
-            from .reference.verify import verify as twin
+    array = _borrow(logits)
+    if array is None:
+        from .reference.verify import verify as twin
 
-            keys = _keys(seeds, positions, rows, history)
-            probs = None if draft_probs is None else torch.as_tensor(draft_probs, device=logits.device)
-            guesses = torch.as_tensor(draft, device=logits.device)
-            twin_only = {"lengths": lengths, "rejection": rejection, "draft_probs": probs, "logprobs": logprobs}
-            return Verified(*_on_device(twin, logits, guesses, sampler, **keys, **twin_only))
-        logits = _borrow(logits)
+        assert isinstance(logits, torch.Tensor)
+        keys = _keys(seeds, positions, rows, history)
+        guesses = torch.as_tensor(draft, device=logits.device)
+        laws = None if draft_probs is None else torch.as_tensor(draft_probs, device=logits.device)
+        judged = {"lengths": lengths, "rejection": rejection, "draft_probs": laws, "logprobs": logprobs}
+        return Verified(*_on_device(twin, logits, guesses, sampler, **keys, **judged))
     if isinstance(draft, torch.Tensor):
         draft = draft.cpu().numpy()
     if isinstance(draft_probs, torch.Tensor):
         draft_probs = draft_probs.cpu().numpy()
     accepted, (tokens, *others) = _rust.verify(
-        logits, draft, sampler, seeds, positions, lengths, rows, rejection, draft_probs, history, logprobs, threads
+        array, draft, sampler, seeds, positions, lengths, rows, rejection, draft_probs, history, logprobs, threads
     )
     return Verified(tokens, accepted, *others)
 
@@ -224,39 +224,41 @@ def process(
         >>> process(torch.tensor([[0.0, 2.0, 1.5]]), sampler, seeds=[0], positions=[0])
         array([[0., 1., 0.]])
     """
-    if type(logits) is not np.ndarray:
-        if isinstance(logits, torch.Tensor) and not logits.is_cpu:
-            from .reference.sample import process as twin
+    array = _borrow(logits)
+    if array is None:
+        from .reference.sample import process as twin
 
-            return _on_device(twin, logits, sampler, **_keys(seeds, positions, rows, history))[0]
-        logits = _borrow(logits)
-    return _rust.process(logits, sampler, seeds, positions, rows, history)
+        return _on_device(twin, logits, sampler, **_keys(seeds, positions, rows, history))[0]
+    return _rust.process(array, sampler, seeds, positions, rows, history)
 
 
-def _borrow(logits: Any) -> np.ndarray:
-    """The memory of a CPU tensor as an array, without a copy but for a conversion to float32."""
+def _borrow(logits: Any) -> np.ndarray | None:
+    """The memory of logits on the CPU as an array, without a copy but for a conversion; None if on another device."""
+    if type(logits) is np.ndarray:
+        return logits
+    try:
+        # Asked first, because each look at a tensor's device, dtype or gradient takes a tenth of a microsecond.
+        array = logits.numpy()
+        if array.dtype is _FLOAT32:
+            return array
+    except (AttributeError, RuntimeError, TypeError):
+        pass  # another device, a dtype that numpy lacks, a gradient, or no tensor: looked at one by one below
     if not isinstance(logits, torch.Tensor):
         raise ArgumentTypeError(f"logits is a {type(logits).__name__}: give a numpy array or a tensor of float32")
-    if logits.requires_grad:
-        logits = logits.detach()
-    if logits.dtype is not torch.float32:
-        logits = _to_float32(logits)
-    return logits.numpy()
+    return _to_float32(logits).numpy() if logits.is_cpu else None
 
 
 def _to_float32(logits: torch.Tensor) -> torch.Tensor:
     if logits.dtype not in _FLOATS:
         raise ArgumentTypeError(f"logits is {logits.dtype}: give one of {', '.join(map(str, _FLOATS))}")
-    return logits.float()
-
-
-def _on_device(twin: Any, logits: torch.Tensor, *others: Any, **keywords: Any) -> list[np.ndarray | None]:
-    """What a twin returns for logits on a device, as arrays; its tokens are few, so fetching them is cheap."""
     if logits.is_meta:
         raise ArgumentTypeError("logits is on the meta device, which holds no numbers: move it to a real one")
-    if logits.dtype is not torch.float32:
-        logits = _to_float32(logits)
-    result = twin(logits.detach(), *others, **keywords)
+    return logits.detach().float()
+
+
+def _on_device(twin: Any, logits: Any, *others: Any, **keywords: Any) -> list[Any]:
+    """What a twin returns for logits on a device, as arrays; its tokens are few, so fetching them is cheap."""
+    result = twin(_to_float32(logits), *others, **keywords)
     parts = [result] if isinstance(result, torch.Tensor) else result
     return [None if part is None else part.cpu().numpy() for part in parts]
 

@@ -70,7 +70,7 @@ def chosen(data: Path, source: str, model: str, tokenizer: Tokenizer, count: int
 
 def main() -> None:
     """Write the file beside this one."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name in ("data", "tales", "manual"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()

@@ -43,7 +43,7 @@ def agrees(kernel: Any, seed: int, style: str, peer: Any, **fields: Any) -> None
     """The law of the kernel is the softmax of what the peer makes of the same rows in float64."""
     generator = np.random.default_rng(seed)
     logits = tiny.random_logits(generator, (4, int(generator.integers(2, 200))), style)
-    theirs = peer(torch.zeros(4, 1, dtype=torch.int64), torch.from_numpy(logits).double()).numpy()
+    theirs = peer(torch.zeros(4, 1).long(), torch.from_numpy(logits).double()).numpy()
     np.testing.assert_allclose(laws(kernel, logits, **fields), softmax(theirs), rtol=1e-9, atol=1e-300)
 
 
@@ -82,9 +82,8 @@ def test_repetition_penalty_is_that_of_transformers(kernel: Any, seed: int, pena
     generator = np.random.default_rng(seed)
     logits = tiny.random_logits(generator, (1, 30), "normal")
     tokens = generator.integers(30, size=20)
-    theirs = peers.RepetitionPenaltyLogitsProcessor(penalty)(
-        torch.from_numpy(tokens)[None], torch.from_numpy(logits).double()
-    )
+    peer: Any = peers.RepetitionPenaltyLogitsProcessor(penalty)
+    theirs = peer(torch.from_numpy(tokens)[None], torch.from_numpy(logits).double())
     ours = laws(kernel, logits, history=(tokens[:12], tokens[12:]), repetition_penalty=penalty)
     np.testing.assert_allclose(ours, softmax(theirs.numpy()), rtol=1e-9)
 
@@ -99,7 +98,8 @@ def test_bad_words_are_those_of_transformers(kernel: Any, seed: int) -> None:
     words = [
         [*generator.integers(5, size=generator.integers(0, 4)).tolist(), int(generator.integers(4))] for _ in "abc"
     ]
-    theirs = peers.NoBadWordsLogitsProcessor(words)(torch.from_numpy(tokens)[None], torch.from_numpy(logits).double())
+    peer: Any = peers.NoBadWordsLogitsProcessor(words)
+    theirs = peer(torch.from_numpy(tokens)[None], torch.from_numpy(logits).double())
     ours = laws(kernel, logits, history=(tokens[:3], tokens[3:]), bad_words=words)
     np.testing.assert_allclose(ours, softmax(theirs.numpy()), rtol=1e-9)
 
@@ -170,7 +170,7 @@ def test_top_n_sigma_measures_what_may_be_drawn(kernel: Any) -> None:
 @BOTH
 def test_xtc_keeps_the_least_of_the_top_choices(kernel: Any) -> None:
     p = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
-    always = {"xtc_probability": 1.0}
+    always: dict[str, Any] = {"xtc_probability": 1.0}
     np.testing.assert_allclose(
         laws(kernel, np.log(p), **always, xtc_threshold=0.15)[0], np.array([0.1, 0, 0.05, 0, 0.2]) / 0.35, rtol=1e-6
     )
@@ -192,7 +192,7 @@ def test_mirostat_bounds_surprise(kernel: Any) -> None:
 def test_mirostat_learns_in_both() -> None:
     """mu -= eta (surprise - tau), with the surprise of the token among those kept."""
     p = np.array([0.5, 0.25, 0.125, 0.125])
-    fields = {"mirostat_tau": 1.2, "mirostat_eta": 0.5}
+    fields: dict[str, Any] = {"mirostat_tau": 1.2, "mirostat_eta": 0.5}
     logits = torch.from_numpy(np.log(p)[None].astype(np.float32))
     sampler = tiny.compiled(vocab_size=4, **fields)
     past = tiny.history([], [])

@@ -115,7 +115,7 @@ def test_messages_carry_the_numbers(module: Any) -> None:
 
 
 def test_wrong_types_are_refused() -> None:
-    drafter = _rust.NGram()
+    drafter: Any = _rust.NGram()
     drafter.start(0, [])
     for wrong in (1, "12", [1.5], np.zeros(2), np.zeros((1, 2), dtype=np.int64), np.zeros(2, dtype=np.int32), None):
         with pytest.raises(ArgumentTypeError):
@@ -147,6 +147,6 @@ def test_threads_may_share_a_drafter() -> None:
 
 @pytest.mark.parametrize("name", ["NGram"])
 def test_the_example_of_the_docstring_runs(name: str) -> None:
-    examples = doctest.DocTestParser().get_doctest(getattr(_rust, name).__doc__, vars(_rust), name, None, None)
+    examples = doctest.DocTestParser().get_doctest(getattr(_rust, name).__doc__, dict(vars(_rust)), name, None, None)
     assert len(examples.examples) > 2
     assert doctest.DocTestRunner().run(examples).failed == 0

@@ -239,6 +239,6 @@ def test_threads_may_share_a_corpus() -> None:
 
 @pytest.mark.parametrize("name", ["SuffixCorpus", "Suffix"])
 def test_the_example_of_the_docstring_runs(name: str) -> None:
-    examples = doctest.DocTestParser().get_doctest(getattr(_rust, name).__doc__, vars(_rust), name, None, None)
+    examples = doctest.DocTestParser().get_doctest(getattr(_rust, name).__doc__, dict(vars(_rust)), name, None, None)
     assert len(examples.examples) > 2
     assert doctest.DocTestRunner().run(examples).failed == 0

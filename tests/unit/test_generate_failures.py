@@ -1,4 +1,4 @@
-"""Models, processors and drafters that misbehave: an error of its own class, and a next call that knows nothing of it."""
+"""Models and processors that misbehave: an error of its own class, and a next call that knows nothing of it."""
 
 from __future__ import annotations
 
@@ -54,6 +54,15 @@ def test_logits_that_are_none_are_refused(lie: str) -> None:
     change, error, message = LIES[lie]
     with pytest.raises(error, match=message):
         run(Lying(change))
+
+
+def test_a_row_is_named_as_the_user_counts() -> None:
+    """When the first row is done the second one comes first in the batch."""
+    model = Lying(poke(float("nan")))
+    first = texts(run(model.__class__(lambda logits: logits)))[0][0]
+    assert first not in [text[0] for text in texts(run())[1:]]
+    with pytest.raises(LogitsError, match=r"row 1.*still open, \[1, 2\]"):
+        run(model, stop_tokens=[first])
 
 
 def test_one_infinity_is_a_choice() -> None:

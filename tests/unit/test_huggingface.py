@@ -173,6 +173,14 @@ def test_last_is_the_last_that_counts(model: Any, without: str | None) -> None:
         torch.testing.assert_close(found[:, 0], full[torch.arange(3), torch.from_numpy(last)], atol=1e-5, rtol=0)
 
 
+def test_the_cache_grows_to_the_context(model: Any) -> None:
+    """From one unit, one at a time, over the room that was made at first."""
+    text = np.random.default_rng(0).integers(VOCAB, size=CONTEXT)
+    session = HuggingFace(model).open(1, CONTEXT)
+    found = np.concatenate([session.forward(text[None, i : i + 1])[0].numpy() for i in range(CONTEXT)])
+    np.testing.assert_allclose(found, plain(model, text.tolist(), CONTEXT), atol=1e-5)
+
+
 def test_padding_may_reach_beyond_the_context(model: Any) -> None:
     """A learned position has no embedding there, and nothing looks at it."""
     rng = np.random.default_rng(0)
@@ -325,7 +333,6 @@ REFUSED = {
     ),
     "no position_ids": lambda: small("Bloom", n_layer=1, n_head=4),
     "encoder-decoder": lambda: small("T5", "ForConditionalGeneration", d_model=16, d_kv=4, d_ff=16, num_layers=1),
-    "looks at what follows": lambda: small("Bert", "LMHeadModel"),
     "no language-model head": lambda: transformers.LlamaModel(transformers.LlamaConfig(**SHAPE)).eval(),
     "LinearAttentionLayer": lambda: small(
         "Lfm2", num_hidden_layers=2, layer_types=["conv", "full_attention"], pad_token_id=0
@@ -352,6 +359,20 @@ def test_models_that_are_refused(reason: str) -> None:
     model = REFUSED[reason]()
     with pytest.raises(UnsupportedModel, match=reason):
         HuggingFace(model)
+
+
+def test_whether_a_model_looks_ahead_is_tried() -> None:
+    """Configs do not say: BERT and GPT-NeoX both call themselves no decoder."""
+    for changes, refused in (({}, True), ({"is_decoder": True}, False)):
+        wrapped = HuggingFace(small("Bert", "LMHeadModel", max_position_embeddings=CONTEXT, **changes))
+        if refused:
+            with pytest.raises(UnsupportedModel, match="looks at what follows"):
+                wrapped.open(1, 8)
+        else:
+            assert wander(wrapped.model)[0] < 1e-5
+    model = small("GPTNeoX")
+    assert not model.config.is_decoder
+    assert wander(model)[0] < 1e-5
 
 
 def test_a_model_that_does_not_follow_its_positions() -> None:

@@ -34,8 +34,8 @@ class Pace:
         self._judged[:judged] *= _DECAY
         self._right[:accepted] += 1
         self._judged[:judged] += 1
-        if accepted:
-            self._next_rest = _REST
+        if accepted:  # a try that succeeds ends the long rest it was given in advance
+            self._rest, self._next_rest = min(self._rest, _REST), _REST
 
     def length(self, costs: ForwardCosts, seconds_per_guess: float, maximum: int) -> int:
         """The draft length with the highest expected tokens a second, 0 if drafting does not pay."""

@@ -105,7 +105,9 @@ class ModelDrafting:
         """Tell what the row was continued with."""
         guessed = self._guessed[row]
         right = 0
-        while right < min(len(guessed), len(tokens)) and guessed[right] == tokens[right]:
+        # The newest unit is read again even if it was guessed (by us, while another drafter was asked): what follows it
+        # is what `propose` has to know.
+        while right < min(len(guessed), len(tokens) - 1) and guessed[right] == tokens[right]:
             right += 1
         self._read[row] += right
         self._guessed[row] = []

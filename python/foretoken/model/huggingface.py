@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ArgumentTypeError, InvalidArgument, LimitExceeded, MissingExtra, UnsupportedModel
 from .huggingface_session import HuggingFaceSession
@@ -63,6 +63,8 @@ class HuggingFace:
         self._context = _context(model.config.get_text_config(decoder=True))
         # Only this function of transformers (5.2x) reads a place for each row; elsewhere places hold for all rows.
         self._keeps_by_row = hasattr(sys.modules[type(model).__module__], "slice_logits_to_keep")
+        # Encoders that may serve as decoders carry this flag; GPT-NeoX does too, and is causal all the same.
+        self._may_look_ahead = not getattr(model.config.get_text_config(decoder=True), "is_decoder", True)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @property
@@ -97,6 +99,7 @@ class HuggingFace:
         Raises:
             LimitExceeded: `capacity` is not in [1, context].
             InvalidArgument: there is no row, or the model is in training mode.
+            UnsupportedModel: the model turns out to look ahead, or not to follow the positions it is given.
         """
         if not 0 < capacity <= self._context:
             raise LimitExceeded(f"capacity {capacity} is outside [1, {self._context}], the context of this model")
@@ -104,27 +107,48 @@ class HuggingFace:
             raise InvalidArgument(f"a session needs at least one row, got {rows}")
         if self.model.training:
             raise InvalidArgument("the model is in training mode, its dropout would be decoded; call model.eval()")
+        if self._may_look_ahead:
+            self._prove_causality()
+            self._may_look_ahead = False
         if rows > 1 and self.model not in _proved:
             self._prove_holes()
             _proved.add(self.model)
         return HuggingFaceSession(self, rows, capacity)
+
+    @torch.inference_mode()
+    def _prove_causality(self) -> None:
+        ids = torch.tensor([[self._vocab_size // 3, self._vocab_size // 2]], device=self._device)
+        alone, followed = (self.model(input_ids=ids[:, :n], use_cache=False).logits[0, :1] for n in (1, 2))
+        if self._off(followed, alone) > self._rounding:
+            name = type(self.model).__name__
+            raise UnsupportedModel(
+                f"{name} looks at what follows; a causal model is needed, set config.is_decoder=True"
+            )
 
     def _prove_holes(self) -> None:
         """Decode two rows around holes and one row without: no look at a config could tell that both agree."""
         if self._context < 5:
             return
         ids = np.array([self._vocab_size * part // 7 for part in (3, 5, 1, 4, 2)])
-        truth = HuggingFaceSession(self, 1, 5).forward(ids[None])[0, [4, 2]].double()
+        truth = HuggingFaceSession(self, 1, 5).forward(ids[None])[0, [4, 2]]
         session = HuggingFaceSession(self, 2, 5)
         session.forward(np.stack((ids[:3], ids[:3])), np.array([3, 1]))
-        found = session.forward(np.stack((ids[3:5], ids[1:3])))[:, 1].double()
-        # A model that sees the holes, or counts them, is off by about the spread of its logits; rounding is not.
-        off = (found - truth).abs().nan_to_num(0).mean() / truth[truth.isfinite()].std()
-        if off > (1e-3 if next(self.model.parameters()).dtype is torch.float32 else 0.1):
+        found = session.forward(np.stack((ids[3:5], ids[1:3])))[:, 1]
+        if (off := self._off(found, truth)) > self._rounding:
             raise UnsupportedModel(
                 f"{type(self.model).__name__} does not follow attention_mask and position_ids: with rows of different "
                 f"lengths its logits are off by {off:.2g} of their spread; open one row at a time"
             )
+
+    @staticmethod
+    def _off(found: Tensor, truth: Tensor) -> float:
+        """Mean difference of logits, as a share of their spread; about 0.3 to 1 where a model sees what it must not."""
+        found, truth = found.double(), truth.double()
+        return float((found - truth).abs().nan_to_num(0).mean() / truth[truth.isfinite()].std())
+
+    @property
+    def _rounding(self) -> float:
+        return 1e-3 if next(self.model.parameters()).dtype is torch.float32 else 0.1
 
     def first(self, layers: int) -> HuggingFace:
         """The model of the first `layers` blocks under the same norm and head; shares the weights (2404.16710).
@@ -176,8 +200,6 @@ def _check_support(model: PreTrainedModel) -> None:
     if missing := [argument for argument in _NEEDED_BY_FORWARD if argument not in accepted]:
         raise UnsupportedModel(f"{name}.forward takes no {', '.join(missing)}; rows of different lengths need it")
     config = model.config.get_text_config(decoder=True)
-    if not getattr(config, "is_decoder", True):
-        raise UnsupportedModel(f"{name} looks at what follows; a causal model is needed, load it with is_decoder=True")
     if getattr(config, "alibi", False) or "local" in getattr(config, "attention_layers", ()):
         raise UnsupportedModel(f"{name} attends by distance between cache slots, not by position_ids")
     try:

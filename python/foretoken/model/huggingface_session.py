@@ -200,10 +200,7 @@ def _layer_class() -> type:
                 self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
                 self._all_keys, self._all_values = self._spare(key_states, end), self._spare(value_states, end)
             elif end > self._all_keys.shape[-2]:
-                self._all_keys, self._all_values = (
-                    self._spare(old, end).index_copy_(-2, torch.arange(start, device=self.device), old[..., :start, :])
-                    for old in (self._all_keys, self._all_values)
-                )
+                self._all_keys, self._all_values = self._grown(self._all_keys, end), self._grown(self._all_values, end)
             self._all_keys[..., start:end, :] = key_states
             self._all_values[..., start:end, :] = value_states
             self._width = end
@@ -213,6 +210,11 @@ def _layer_class() -> type:
         def _spare(self, like: Tensor, end: int) -> Tensor:
             slots = max(end, min(self._room, end + end // 2 + 64))
             return like.new_empty((*like.shape[:-2], slots, like.shape[-1]))
+
+        def _grown(self, old: Tensor, end: int) -> Tensor:
+            new = self._spare(old, end)
+            new[..., : self._width, :] = old[..., : self._width, :]
+            return new
 
         def cut(self, width: int) -> None:
             if self.is_initialized:

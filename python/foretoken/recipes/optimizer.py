@@ -70,7 +70,7 @@ class Muon:
         for shape, names in self.shapes.items():
             updates = []
             for name in names:
-                gradient, buffer = self.matrices[name].grad, self.state[f"{name}/momentum"]
+                gradient, buffer = _gradient(self.matrices[name]), self.state[f"{name}/momentum"]
                 buffer.lerp_(gradient, 1 - self.momentum)
                 updates.append(gradient.lerp(buffer, self.momentum))
             scale = rate * 0.2 * max(shape) ** 0.5
@@ -79,7 +79,13 @@ class Muon:
         first, second = self.betas
         for name, weight in self.others.items():
             mean, square = self.state[f"{name}/mean"], self.state[f"{name}/square"]
-            mean.lerp_(weight.grad, 1 - first)
-            square.lerp_(weight.grad * weight.grad, 1 - second)
+            gradient = _gradient(weight)
+            mean.lerp_(gradient, 1 - first)
+            square.lerp_(gradient * gradient, 1 - second)
             root = (square / (1 - second**self.step_count)).sqrt_().add_(1e-10)
             weight.addcdiv_(mean, root, value=-rate / (1 - first**self.step_count))
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    assert weight.grad is not None, "a parameter took no part in the loss"
+    return weight.grad

@@ -132,8 +132,8 @@ def describe(logits: Tensor, tokens: Tensor, count: int) -> tuple[Tensor, Tensor
     if not 0 <= count <= logits.shape[-1]:
         raise InvalidArgument(f"logprobs is {count}: give None, or a number in 0..={logits.shape[-1]}")
     laws = log_softmax(read(logits, range(len(logits))))
-    top = logits.sort(dim=-1, descending=True, stable=True).indices[:, :count]
-    return laws.gather(-1, tokens[:, None])[:, 0], top, laws.gather(-1, top)
+    ordered = laws.sort(dim=-1, descending=True, stable=True)
+    return laws.gather(-1, tokens[:, None])[:, 0], ordered.indices[:, :count], ordered.values[:, :count]
 
 
 def check_logits(logits: Any, sampler: Any, *, rank: int) -> None:

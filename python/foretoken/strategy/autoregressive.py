@@ -14,7 +14,7 @@ from ..canvas import Step, pad
 from ..drafter.costs import Adaptive, ForwardCosts
 from ..drafter.pace import open_paced
 from ..drafter.protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
-from ..errors import ArgumentTypeError, DraftError, InvalidArgument, ShapeError, UnsupportedModel
+from ..errors import ArgumentTypeError, DraftError, InvalidArgument, LogitsError, ShapeError, UnsupportedModel
 from ..model.protocol import CausalModel, Session
 from .protocol import Request
 from .verifier import Coupled, Rejection, Verifier
@@ -86,7 +86,7 @@ class _Loop:
         if request.sampler.looks_back or request.min_tokens:
             self.histories = [kernels.History(prompt) for prompt in self.prompts]
         self.rejection = isinstance(strategy.verifier, Rejection)
-        width = None if self.rejection else strategy.verifier.width
+        width = strategy.verifier.width if isinstance(strategy.verifier, Coupled) else None
         self.fixed_width = None if width is None else width + 1
         self.texts = [p.tolist() for p in self.prompts] if request.sampler.processor is not None else None
         self.costs = ForwardCosts()
@@ -119,7 +119,12 @@ class _Loop:
         drafts: list[Draft] | None = None
         pending = np.zeros((len(self.rows), 1), dtype=np.int64)
         while True:
-            steps, last = self._choose(logits, drafts)
+            try:
+                steps, last = self._choose(logits, drafts)
+            except LogitsError as error:
+                if len(self.rows) == len(self.prompts):
+                    raise
+                raise LogitsError(f"{error} (rows are counted among those still open, {self.rows})") from None
             yield from steps
             if not self._close_finished(session, steps):
                 return
@@ -224,7 +229,7 @@ class _Loop:
                 for row, token, gap in zip(self.rows, chosen.tokens.tolist(), chosen.gaps.tolist(), strict=True)
             ]
             if request.logprobs is not None:
-                _attach_logprobs(steps, chosen.logprobs[:, None], chosen.top_tokens, chosen.top_logprobs)
+                _attach_logprobs(steps, chosen)
             last = chosen.tokens[:, None]
         else:
             steps, last = self._verify(logits, drafts, keys)
@@ -255,7 +260,7 @@ class _Loop:
             if len(draft.tokens):
                 self.drafting.judge(row, draft, accepted)  # type: ignore[union-attr]
         if self.request.logprobs is not None:
-            _attach_logprobs(steps, verified.logprobs, verified.top_tokens, verified.top_logprobs)
+            _attach_logprobs(steps, verified)
         return steps, last
 
     def _process(self, logits: torch.Tensor, drafts: list[Draft] | None) -> torch.Tensor:
@@ -316,8 +321,14 @@ def _dense_probs(drafts: list[Draft], tokens: np.ndarray, vocab: int) -> np.ndar
     return probs
 
 
-def _attach_logprobs(steps: list[Step], logprobs: np.ndarray, top_ids: np.ndarray, top: np.ndarray) -> None:
-    top_ids, top = top_ids.reshape(*logprobs.shape, -1), top.reshape(*logprobs.shape, -1)
+def _attach_logprobs(steps: list[Step], chosen: kernels.Choices | kernels.Verified) -> None:
+    assert chosen.logprobs is not None
+    assert chosen.top_tokens is not None
+    assert chosen.top_logprobs is not None
+    lines = len(steps)
+    logprobs = chosen.logprobs.reshape(lines, -1)
+    top_ids = chosen.top_tokens.reshape(*logprobs.shape, -1)
+    top = chosen.top_logprobs.reshape(*logprobs.shape, -1)
     for line, step in enumerate(steps):
         count = len(step.tokens)
         step.logprobs = logprobs[line, :count].tolist()

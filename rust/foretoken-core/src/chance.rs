@@ -101,6 +101,9 @@ impl Lead {
 /// How many blocks of logits get their noise together.
 const GROUP: usize = 16;
 
+/// How many draws of four words a block takes.
+const FOURS: usize = BLOCK / 4;
+
 /// The argmax of scores plus Gumbel noise, exact, with two logarithms only for those that can still come second.
 ///
 /// Scores are counted from the largest: next to 1e30 noise would be rounded away, and a tie would be no coin toss.
@@ -110,24 +113,20 @@ fn best_of_row<V: Logit>(row: Row<V>, temperature: f64, place: Place) -> Choice 
     let mut visit = |group: usize| {
         let start = group * GROUP;
         let maxima = &row.maxima[start..row.maxima.len().min(start + GROUP)];
-        // None: no noise makes up for what the best of the block lacks.
-        let cut = |lead: &Lead, maximum: V| {
-            if maximum == V::BANNED { None } else { lead.cut(maximum.wide() / temperature - top) }
-        };
-        if maxima.iter().all(|&maximum| cut(&lead, maximum).is_none()) {
+        let mut cuts = [None; GROUP];
+        for (cut, &maximum) in cuts.iter_mut().zip(maxima).filter(|(_, maximum)| **maximum > V::BANNED) {
+            *cut = lead.cut(maximum.wide() / temperature - top);
+        }
+        if cuts == [None; GROUP] {
             return;
         }
-        let words = place.many_words::<{ GROUP * BLOCK / 4 }>((start * BLOCK / 4) as u32);
-        for (index, &maximum) in maxima.iter().enumerate() {
-            let Some(cut) = cut(&lead, maximum) else { continue };
-            let blocks = index * BLOCK / 4..(index + 1) * BLOCK / 4;
-            let most = words.iter().flat_map(|lane| &lane[blocks.clone()]).fold(0, |most, &word| most.max(word));
-            if most < cut {
-                continue;
-            }
+        let words = place.many_words::<{ GROUP * FOURS }>((start * FOURS) as u32);
+        let most: [u32; GROUP * FOURS] = std::array::from_fn(|j| words.iter().fold(0, |most, lane| most.max(lane[j])));
+        for (index, (cut, most)) in cuts.into_iter().zip(most.chunks_exact(FOURS)).enumerate() {
+            let Some(cut) = cut.filter(|cut| most.iter().any(|word| word >= cut)) else { continue };
             let (first, block) = row.block(start + index);
             for (offset, &value) in block.iter().enumerate() {
-                let word = words[offset & 3][blocks.start + (offset >> 2)];
+                let word = words[offset & 3][index * FOURS + (offset >> 2)];
                 if word >= cut && value > V::BANNED {
                     lead.offer((first + offset) as u32, value.wide() / temperature - top, || word);
                 }

@@ -16,6 +16,7 @@ pub struct Scratch {
     pub(crate) maxima: Vec<f32>,
     pub(crate) bounds: Vec<f32>,
     pub(crate) list: Vec<Candidate>,
+    weights: Vec<f64>,
     edited: Vec<f64>,
     edited_maxima: Vec<f64>,
     edited_bounds: Vec<f64>,
@@ -43,7 +44,7 @@ impl Sampler {
         chance: &mut impl Chance,
         scratch: &'a mut Scratch,
     ) -> Result<Kept<'a>> {
-        let Scratch { maxima, bounds, list, edited, edited_maxima, edited_bounds } = scratch;
+        let Scratch { maxima, bounds, list, weights, edited, edited_maxima, edited_bounds } = scratch;
         let raw = Row::new(logits, maxima);
         let infinite = inspect(logits, raw.maxima, site.row)?;
         let edits = self.edits(history);
@@ -64,12 +65,12 @@ impl Sampler {
             if row.max() == f64::NEG_INFINITY {
                 return Err(Error::NothingLeft { row: site.row });
             }
-            Ok(self.decide(row, site, history, chance, list, edited_bounds, Kept::Edited))
+            Ok(self.decide(row, site, history, chance, (list, edited_bounds, weights), Kept::Edited))
         } else {
             if raw.max() == f32::NEG_INFINITY {
                 return Err(Error::NothingLeft { row: site.row });
             }
-            Ok(self.decide(raw, site, history, chance, list, bounds, Kept::Raw))
+            Ok(self.decide(raw, site, history, chance, (list, bounds, weights), Kept::Raw))
         }
     }
     /// Mirostat's bound once a token has been drawn from `kept`; none without Mirostat.
@@ -85,15 +86,13 @@ impl Sampler {
         history.mu.unwrap_or(2.0 * self.mirostat_tau)
     }
 
-    #[allow(clippy::too_many_arguments)] // the buffers are borrowed apart
     fn decide<'a, V: Logit>(
         &self,
         row: Row<'a, V>,
         site: Site,
         history: &History,
         chance: &mut impl Chance,
-        list: &'a mut Vec<Candidate>,
-        bounds: &mut Vec<V>,
+        (list, bounds, weights): (&'a mut Vec<Candidate>, &mut Vec<V>, &mut Vec<f64>),
         whole: impl FnOnce(Row<'a, V>, f64) -> Kept<'a>,
     ) -> Kept<'a> {
         if self.is_greedy() {
@@ -108,7 +107,7 @@ impl Sampler {
         if !self.truncates(xtc) {
             return whole(row, self.temperature);
         }
-        truncate(self, row, xtc, list, bounds);
+        truncate(self, row, xtc, list, bounds, weights);
         Kept::List(list)
     }
 

@@ -133,14 +133,20 @@ pub(crate) fn exps<V: Logit>(values: &[V], scale: f64, top: f64, out: &mut [f64]
     }
 }
 
-/// The sum of some numbers: eight running sums, because one alone waits for each addition, in a fixed order.
+/// The sum of some numbers.
 pub(crate) fn sum(values: &[f64]) -> f64 {
+    sum_from(values, f64::NEG_INFINITY)
+}
+
+/// The sum of the numbers of at least `bound`: eight running sums, because one alone waits for each addition.
+pub(crate) fn sum_from(values: &[f64], bound: f64) -> f64 {
+    let enough = |value: f64| if value >= bound { value } else { 0.0 };
     let chunks = values.chunks_exact(8);
-    let tail: f64 = chunks.remainder().iter().sum();
+    let tail: f64 = chunks.remainder().iter().map(|&value| enough(value)).sum();
     let mut sums = [0.0; 8];
     for chunk in chunks {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += value;
+        for (sum, &value) in sums.iter_mut().zip(chunk) {
+            *sum += enough(value);
         }
     }
     sums.iter().sum::<f64>() + tail

@@ -6,7 +6,7 @@
 use crate::kept::{Candidate, maximum};
 use crate::noise::{exp, ln};
 use crate::sampler::Sampler;
-use crate::scan::{Logit, Row, descending};
+use crate::scan::{Logit, Row, descending, exps, sum, sum_from};
 
 /// Fills `list` with the tokens of a row that survive, as the sampler says; `xtc` is whether XTC happens here.
 ///
@@ -17,30 +17,24 @@ pub(crate) fn truncate<V: Logit>(
     xtc: bool,
     list: &mut Vec<Candidate>,
     bounds: &mut Vec<V>,
+    weights: &mut Vec<f64>,
 ) {
     let t = sampler.temperature;
     let top = row.max().wide() / t;
     let lowest = if sampler.top_n_sigma > 0.0 { top - sampler.top_n_sigma * deviation(row, t) } else { f64::MIN };
     list.clear();
-    // The sum of the weights of what is kept, where a step needs it.
-    let mut sum = f64::NAN;
     if sampler.top_k > 0 && sampler.top_k < row.values.len() {
         top_k(row, t, sampler.top_k, list, bounds);
         list.retain(|candidate| candidate.x >= lowest);
+        top_p(list, top, sampler.top_p);
     } else if sampler.top_p < 1.0 && lowest == f64::MIN {
-        sum = nucleus(row, t, top, sampler.top_p, list);
+        top_p_of_row(row, t, top, sampler.top_p, list, weights);
     } else {
         // exp(ln p) may miss p by an ulp or two, so that min_p itself decides below.
         let likely =
             if sampler.top_p == 1.0 && sampler.min_p > 0.0 { top + ln(sampler.min_p) - 1e-9 } else { f64::MIN };
         collect(row, t, lowest.max(likely), list);
-    }
-    if sampler.top_p < 1.0 {
-        let sum = if sum.is_nan() { weigh(list, top) } else { sum };
-        for candidate in &mut *list {
-            candidate.rank = -candidate.x;
-        }
-        prefix(list, sampler.top_p, |x| exp(x - top) / sum);
+        top_p(list, top, sampler.top_p);
     }
     if sampler.min_p > 0.0 {
         list.retain(|candidate| exp(candidate.x - top) >= sampler.min_p);
@@ -113,23 +107,61 @@ fn weigh(list: &[Candidate], top: f64) -> f64 {
     list.iter().map(|candidate| exp(candidate.x - top)).sum()
 }
 
-/// Collects a part of the row that surely holds the shortest prefix of mass `mass`; gives the weight of the whole row.
-///
-/// Tokens less probable than (1 - mass)/V sum to less than 1 - mass, so the others reach `mass`.
-fn nucleus<V: Logit>(row: Row<V>, temperature: f64, top: f64, mass: f64, list: &mut Vec<Candidate>) -> f64 {
-    let sum = row.sum_exp(temperature, top);
-    let share = (1.0 - mass) / row.values.len() as f64 * 0.999;
-    collect(row, temperature, top + ln(sum) + ln(share) - 1e-9, list);
-    sum
+/// Keeps the shortest prefix of the most probable tokens with this mass (1904.09751).
+fn top_p(list: &mut Vec<Candidate>, top: f64, mass: f64) {
+    if mass < 1.0 {
+        let sum = weigh(list, top);
+        for candidate in &mut *list {
+            candidate.rank = -candidate.x;
+        }
+        prefix(list, 0, 0.0, mass, |x| exp(x - top) / sum);
+    }
+}
+
+/// The same on a whole row: bisects for the weight at which the prefix ends, and sorts the few tokens near it.
+fn top_p_of_row<V: Logit>(
+    row: Row<V>,
+    temperature: f64,
+    top: f64,
+    mass: f64,
+    list: &mut Vec<Candidate>,
+    weights: &mut Vec<f64>,
+) {
+    weights.resize(row.values.len(), 0.0);
+    exps(row.values, temperature, top, weights);
+    let total = sum(weights);
+    let reaches = |bound: f64| sum_from(weights, bound) / total;
+    // Tokens less probable than (1 - mass)/V sum to less than 1 - mass, so those from `low` on reach it.
+    let (mut low, mut high) = (total * (1.0 - mass) / weights.len() as f64 * 0.999, 2.0f64);
+    for _ in 0..10 {
+        let middle = f64::from_bits(low.to_bits().midpoint(high.to_bits()));
+        if reaches(middle) >= mass {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    let mut each = |range: std::ops::Range<f64>| {
+        let within = (0u32..).zip(&*weights).zip(row.values).filter(|((_, weight), _)| range.contains(*weight));
+        list.extend(within.map(|((token, _), value)| {
+            let x = value.wide() / temperature;
+            Candidate { token, x, rank: -x }
+        }));
+        list.len()
+    };
+    let sure = each(high..f64::INFINITY);
+    each(low..high);
+    prefix(list, sure, reaches(high), mass, |x| exp(x - top) / total);
 }
 
 /// Keeps the first candidates, lowest rank first (ties: lowest id), until their probabilities sum to `mass`.
 ///
-/// Only the end of the prefix is put in order: what surely lies before it is summed as it stands. Prefixes are mostly
-/// short, so the first guess is 32 candidates, and eight times as many each time that is too few.
-fn prefix(list: &mut Vec<Candidate>, mass: f64, p: impl Fn(f64) -> f64) {
+/// The first `start` stand before all others and sum to `before`. Only the end of the prefix is put in order: what
+/// surely lies before it is summed as it stands. Prefixes are mostly short, so the first guess is 32 candidates, and
+/// eight times as many each time that is too few.
+fn prefix(list: &mut Vec<Candidate>, mut start: usize, mut before: f64, mass: f64, p: impl Fn(f64) -> f64) {
     let order = |a: &Candidate, b: &Candidate| descending(&b.rank, &a.rank).then(a.token.cmp(&b.token));
-    let (mut start, mut end, mut before, mut guess) = (0, list.len(), 0.0, 32);
+    let (mut end, mut guess) = (list.len(), 32);
     while end - start > 32 {
         let middle = if end == list.len() { (start + guess).min(end - 1) } else { start.midpoint(end) };
         list[start..end].select_nth_unstable_by(middle - start, order);
@@ -159,7 +191,7 @@ fn typical(list: &mut Vec<Candidate>, top: f64, mass: f64) {
     for candidate in &mut *list {
         candidate.rank = (surprise(candidate.x) - entropy).abs();
     }
-    prefix(list, mass, p);
+    prefix(list, 0, 0.0, mass, p);
 }
 
 /// XTC: of the tokens with at least this probability only the least probable stays (oobabooga#6335).

@@ -232,3 +232,6 @@ fn ratio_test(
     }
     chance.choice(RESIDUAL, position, &Kept::Edited(rest, 1.0))
 }
+
+#[cfg(test)]
+mod tests;
