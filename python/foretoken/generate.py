@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from time import perf_counter
@@ -99,7 +100,9 @@ async def _in_thread(steps: Iterator[Step]) -> AsyncIterator[Step]:
         while True:
             # Not a task (`asyncio.to_thread`): a loop that closes cancels tasks, and a thread cannot be cancelled.
             context = contextvars.copy_context()
-            pending = asyncio.get_running_loop().run_in_executor(None, context.run, next, steps, done)
+            pending = asyncio.get_running_loop().run_in_executor(
+                None, functools.partial(context.run, _next, steps, done)
+            )
             step = await asyncio.shield(pending)
             if step is done:
                 return
@@ -109,6 +112,10 @@ async def _in_thread(steps: Iterator[Step]) -> AsyncIterator[Step]:
         if pending is not None:
             await _finished(pending)
         steps.close()  # type: ignore[attr-defined]
+
+
+def _next(steps: Iterator[Step], default: object) -> Step | object:
+    return next(steps, default)
 
 
 async def _finished(step: asyncio.Future[Any]) -> None:
@@ -218,12 +225,14 @@ class _Run:
             by_row[step.row].append(step)
         wants_logprobs = self.request.logprobs is not None
         for index, own in enumerate(by_row):
+            reason = own[-1].finish_reason if own else "length"
+            assert reason is not None, "a strategy left a row open"
             tokens = np.array([token for step in own for token in step.tokens], dtype=np.int64)
             rows.append(
                 Row(
                     tokens=tokens,
                     signal="".join(step.text for step in own) if self.codec else tokens,
-                    finish_reason=own[-1].finish_reason if own else "length",
+                    finish_reason=reason,
                     logprobs=[p for step in own for p in step.logprobs or ()] if wants_logprobs else None,
                     top_logprobs=[top for step in own for top in step.top or ()] if wants_logprobs else None,
                     prompt=index // self.n,

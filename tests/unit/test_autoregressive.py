@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import numpy as np
 import pytest
 
 import foretoken as ft
 from foretoken.canvas import TIE
-from tests.models import FunctionDrafter, TableModel, random_drafter, tiny_model, wrong_drafter
+from tests.models import FunctionDrafter, TableModel, TableSession, random_drafter, tiny_model, wrong_drafter
 
 SAMPLERS = {
     "greedy": ft.Sampler(temperature=0),
@@ -110,8 +113,23 @@ def test_a_drafter_that_is_always_wrong_is_switched_off() -> None:
     assert out.stats.drafted < 120
 
 
+class Slow(TableModel):
+    """Its forwards take 2 ms whatever they read, so that a busy machine does not decide what pays."""
+
+    def open(self, rows: int, capacity: int) -> TableSession:
+        session = super().open(rows, capacity)
+        forward = session.forward
+
+        def slowly(*arguments: Any, **keywords: Any) -> Any:
+            time.sleep(0.002)
+            return forward(*arguments, **keywords)
+
+        session.forward = slowly  # type: ignore[method-assign]
+        return session
+
+
 def test_a_perfect_drafter_is_trusted() -> None:
-    model = TableModel(order=1)
+    model = Slow(order=1)
 
     def guess(row: int, past: list[int], k: int) -> ft.Draft:
         ids: list[int] = []
@@ -132,6 +150,9 @@ def test_logprobs_come_for_each_token_with_and_without_a_drafter() -> None:
     plain = write(model, logprobs=3)
     drafted = write(model, logprobs=3, strategy=ft.Autoregressive(ft.NGram(minimum=1), length=4))
     for a, b in zip(plain.rows, drafted.rows, strict=True):
+        assert a.logprobs is not None
+        assert a.top_logprobs is not None
+        assert b.logprobs is not None
         assert len(a.logprobs) == len(a.tokens) == len(a.top_logprobs)
         np.testing.assert_allclose(a.logprobs, b.logprobs)
         assert a.top_logprobs == b.top_logprobs
@@ -139,4 +160,5 @@ def test_logprobs_come_for_each_token_with_and_without_a_drafter() -> None:
     past = PROMPTS[0]
     row = model.logits(past).astype(np.float64)
     expected = row[plain.rows[0].tokens[0]] - np.log(np.exp(row).sum())
+    assert plain.rows[0].logprobs is not None
     assert plain.rows[0].logprobs[0] == pytest.approx(expected)

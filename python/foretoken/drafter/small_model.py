@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from .. import kernels
 from ..canvas import pad
@@ -138,7 +139,7 @@ class ModelDrafting:
         tokens, counts = pad([self._unread[row] for row in order])
         logits = self._session.forward(tokens, counts, last=True)
         positions = read + counts
-        guesses, probs = self._draw(logits, positions, k)
+        guesses, probs = self._draw(self._session, logits, positions, k)
         drafts = {}
         for line, row in enumerate(order):
             self._read[row] = int(positions[line])
@@ -147,7 +148,9 @@ class ModelDrafting:
             drafts[row] = Draft(guesses[line], None if probs is None else probs[line])
         return [drafts[row] for row in rows]
 
-    def _draw(self, logits, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _draw(
+        self, session: Session, logits: Tensor, positions: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         request, order = self._request, self._order
         lines = np.array(order)
         seeds, samples = request.seeds[lines], request.samples[lines]
@@ -163,5 +166,5 @@ class ModelDrafting:
                 probs[:, i] = kernels.process(flat, request.sampler, positions=positions + i, **keys)
             guesses[:, i] = kernels.sample(flat, request.sampler, positions=positions + i, stream=stream, **keys).tokens
             if i + 1 < k:
-                logits = self._session.forward(guesses[:, i : i + 1], last=True)
+                logits = session.forward(guesses[:, i : i + 1], last=True)
         return guesses, probs

@@ -68,7 +68,7 @@ def lineup(model: str, pipeline: Pipeline, corpus: Any = None) -> dict[str, Draf
         found["SmallModel"] = hub.small_model(model)
     except UnknownModel:
         return found
-    found["Several"] = Several(found["Suffix"], found["SmallModel"])
+    found["Several"] = Several(found.get("Suffix, corpus", found["Suffix"]), found["SmallModel"])
     return found
 
 

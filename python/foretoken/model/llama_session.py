@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InvalidArgument, LimitExceeded
-from .llama import LlamaConfig, LlamaModule
+from .llama import Block, LlamaConfig, LlamaModule
 
 
 class Llama:
@@ -35,7 +37,7 @@ class Llama:
         self.config: LlamaConfig = module.config
         with torch.no_grad():
             self.embedding = module.model.embed_tokens.weight.detach().clone()
-            self.layers = tuple(_FusedBlock(block, self.config) for block in module.model.layers)
+            self.layers = tuple(_FusedBlock(cast(Block, block), self.config) for block in module.model.layers)
             self.head = _columns(module.lm_head.weight * module.model.norm.weight)
         self._tables = self._make_tables(0)
 
@@ -107,7 +109,7 @@ def _columns(weight: Tensor) -> Tensor:
 class _FusedBlock:
     """The weights of one block, fused."""
 
-    def __init__(self, block: torch.nn.Module, config: LlamaConfig) -> None:
+    def __init__(self, block: Block, config: LlamaConfig) -> None:
         attention, mlp = block.self_attn, block.mlp
         qk = torch.cat((attention.q_proj.weight, attention.k_proj.weight))
         # Transformers turns (i, i + head_dim/2); a complex number is (2i, 2i + 1).

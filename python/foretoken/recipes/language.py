@@ -106,7 +106,8 @@ class LanguageConfig:
                 f"{path}: unknown keys {sorted(raw.keys() - names)}, missing keys {sorted(names - raw.keys())}"
             )
         try:
-            return LanguageConfig(**raw | {"sources": tuple(raw["sources"])})
+            raw["sources"] = tuple(raw["sources"])
+            return LanguageConfig(**raw)
         except (InvalidArgument, TypeError) as error:
             raise CheckpointError(f"{path}: {error}") from None
 
@@ -206,6 +207,8 @@ class Run:
         self._claim(out / "run.json")
         self.tokenizer, self.tokens = prepare(config, data, out)
         end = self.tokenizer.token_to_id(END_OF_TEXT)
+        if end is None:
+            raise CheckpointError(f"the tokenizer in {out} has no {END_OF_TEXT}; it was not made by this recipe")
         self.module = LlamaModule(config.model(end))
         self.module.initialise(torch.Generator().manual_seed(config.seed))
         self.optimizer = Muon(self.module)

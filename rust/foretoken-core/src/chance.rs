@@ -3,6 +3,7 @@
 use crate::kept::{Kept, maximum};
 use crate::noise::{Cuts, Place, gumbel};
 use crate::scan::{BLOCK, Logit, Row, descending};
+use crate::simd::words;
 
 /// A decision, and how far the runner-up was behind in score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,7 +121,7 @@ fn best_of_row<V: Logit>(row: Row<V>, temperature: f64, place: Place) -> Choice 
         if cuts == [None; GROUP] {
             return;
         }
-        let words = place.many_words::<{ GROUP * FOURS }>((start * FOURS) as u32);
+        let words = words::<{ GROUP * FOURS }>(place, (start * FOURS) as u32);
         let most: [u32; GROUP * FOURS] = std::array::from_fn(|j| words.iter().fold(0, |most, lane| most.max(lane[j])));
         for (index, (cut, most)) in cuts.into_iter().zip(most.chunks_exact(FOURS)).enumerate() {
             let Some(cut) = cut.filter(|cut| most.iter().any(|word| word >= cut)) else { continue };

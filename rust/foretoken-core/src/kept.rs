@@ -1,7 +1,8 @@
 //! What may be drawn from one row, and its law.
 
 use crate::noise::exp;
-use crate::scan::{Logit, Row, exps, sum};
+use crate::scan::{Logit, Row, sum};
+use crate::simd::exps;
 
 /// A token that may be drawn, with its score: its logit divided by temperature.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -12,6 +12,7 @@ pub mod noise;
 pub mod sample;
 pub mod sampler;
 mod scan;
+mod simd;
 mod truncate;
 pub mod verify;
 

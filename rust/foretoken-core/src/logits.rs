@@ -137,10 +137,10 @@ impl Sampler {
             x[token as usize] += bias;
         }
         for word in &self.bad_words {
-            if let Some((&last, start)) = word.split_last() {
-                if history.tokens().ends_with(start) {
-                    x[last as usize] = f64::NEG_INFINITY;
-                }
+            if let Some((&last, start)) = word.split_last()
+                && history.tokens().ends_with(start)
+            {
+                x[last as usize] = f64::NEG_INFINITY;
             }
         }
         if self.must_go_on(history) {

@@ -21,7 +21,7 @@ pub const DRAFT: u32 = 4;
 pub const LIMIT: i64 = 1 << 32;
 
 /// The ten rounds of Philox4x32.
-#[allow(clippy::inline_always)] // a call would keep loops over counters from vectorising: 24 µs a row instead of 12
+#[allow(clippy::inline_always)] // here and below: a call would keep the loops of `simd.rs` from vectorising
 #[inline(always)]
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let [mut a, mut b, mut c, mut d] = counter;
@@ -54,22 +54,11 @@ pub struct Place {
 
 impl Place {
     /// The four words of tokens `4 * block` to `4 * block + 3`.
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub fn words(self, block: u32) -> [u32; 4] {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
         philox([block, self.position, self.row, self.stream], key)
-    }
-
-    /// The words of blocks `first` to `first + N - 1`: word `i` of block `first + j` is `words[i][j]`.
-    ///
-    /// Counters side by side vectorise: half the time of one after another.
-    pub(crate) fn many_words<const N: usize>(self, first: u32) -> [[u32; N]; 4] {
-        let mut words = [[0; N]; 4];
-        let [a, b, c, d] = &mut words;
-        for j in 0..N {
-            [a[j], b[j], c[j], d[j]] = self.words(first + j as u32);
-        }
-        words
     }
 
     /// The word of one token.
@@ -133,7 +122,8 @@ pub fn ln(x: f64) -> f64 {
 ///
 /// |r| ≤ 0.347 after the reduction, so the Taylor series to r^13 leaves 4e-18. It is summed in pairs (Estrin), which
 /// waits less for each product than Horner: 17 µs instead of 24 for 4096 numbers with SSE2.
-#[inline]
+#[allow(clippy::inline_always)]
+#[inline(always)]
 pub fn exp(x: f64) -> f64 {
     const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52: adding it rounds to an integer in the low bits
     let inside = if x > -708.0 { x } else { -708.0 };

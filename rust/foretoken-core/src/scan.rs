@@ -4,7 +4,7 @@
 //! blocks, one sixteenth of the row, and by the few blocks that these point to.
 
 use crate::error::{Error, Result};
-use crate::noise::exp;
+use crate::simd::exps;
 
 /// How many logits share a maximum.
 pub(crate) const BLOCK: usize = 16;
@@ -21,6 +21,7 @@ pub trait Logit: Copy + PartialOrd {
 
 impl Logit for f32 {
     const BANNED: Self = f32::NEG_INFINITY;
+    #[inline]
     fn wide(self) -> f64 {
         f64::from(self)
     }
@@ -31,6 +32,7 @@ impl Logit for f32 {
 
 impl Logit for f64 {
     const BANNED: Self = f64::NEG_INFINITY;
+    #[inline]
     fn wide(self) -> f64 {
         self
     }
@@ -123,13 +125,6 @@ impl<'a, V: Logit> Row<'a, V> {
             total += sum(part);
         }
         total
-    }
-}
-
-/// Writes `exp(value/scale - top)`.
-pub(crate) fn exps<V: Logit>(values: &[V], scale: f64, top: f64, out: &mut [f64]) {
-    for (out, value) in out.iter_mut().zip(values) {
-        *out = exp(value.wide() / scale - top);
     }
 }
 

@@ -6,7 +6,8 @@
 use crate::kept::{Candidate, maximum};
 use crate::noise::{exp, ln};
 use crate::sampler::Sampler;
-use crate::scan::{Logit, Row, descending, exps, sum, sum_from};
+use crate::scan::{Logit, Row, descending, sum, sum_from};
+use crate::simd::exps;
 
 /// Fills `list` with the tokens of a row that survive, as the sampler says; `xtc` is whether XTC happens here.
 ///

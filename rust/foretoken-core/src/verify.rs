@@ -92,10 +92,10 @@ impl<'a> Draft<'a> {
             return Err(Error::Shape { name, unit, given, expected });
         }
         for row in 0..count {
-            if let Some(&length) = self.lengths.and_then(|lengths| lengths.get(row)) {
-                if !(0..=self.places as i64).contains(&length) {
-                    return Err(Error::DraftLength { row, length, places: self.places });
-                }
+            if let Some(&length) = self.lengths.and_then(|lengths| lengths.get(row))
+                && !(0..=self.places as i64).contains(&length)
+            {
+                return Err(Error::DraftLength { row, length, places: self.places });
             }
             for (place, &token) in self.guesses(row).iter().enumerate() {
                 if !(0..vocabulary as i64).contains(&token) {

@@ -120,7 +120,9 @@ fn speculate(sampler: &Sampler, drafter: Option<Drafter>, coupled: bool, chance:
     let emitted: Vec<u32> = output.tokens.iter().map(|&token| token as u32).collect();
     assert_eq!(emitted.len() as i64, output.accepted[0] + 1);
     assert_eq!(past.output(), []);
-    emitted.iter().for_each(|&token| past.push(token));
+    for &token in &emitted {
+        past.push(token);
+    }
     past.mu = output.mu[0];
     go_on(sampler, &mut past, emitted, chance)
 }
