@@ -65,17 +65,16 @@ def logged(folder: Path, name: str) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def broken(folder: Path, name: str, chance: random.Random, *, kills: int, span: float) -> list[tuple[int, int]]:
+def broken(folder: Path, name: str, chance: random.Random, *, kills: int, steps: int) -> list[tuple[int, int]]:
     """Kill training again and again; returns (lines logged, steps saved) at each death."""
     deaths = []
-    while len(deaths) < kills:
-        before = len(logged(folder, name))
+    for after in sorted(chance.randrange(steps * 3 // 4) for _ in range(kills)):
         process = start(folder, name)
-        # Every third dies anywhere, its start included; the others while they train, within `span` seconds.
-        anywhere = len(deaths) % 3 == 2
-        while not anywhere and process.poll() is None and len(logged(folder, name)) in (before, 0):
+        if len(deaths) % 3 == 2:  # every third dies wherever it is, starting, resuming or training
+            time.sleep(chance.uniform(0, 3))
+        while len(deaths) % 3 != 2 and process.poll() is None and len(logged(folder, name)) <= after:
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, span) * (10 if anywhere else 1))
+        time.sleep(chance.uniform(0, 0.05))  # somewhere in a step, or while it saves
         process.kill()
         if (code := process.wait()) != -signal.SIGKILL:
             raise RuntimeError(f"training ended by itself (exit {code}) before death {len(deaths) + 1}: raise --steps")
@@ -98,18 +97,17 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser = _common.parser(__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--span", type=float, default=0.3, help="seconds of training within which a process is killed")
     parser.add_argument("--seed", type=int, help="of the moments (default: drawn)")
     options = _common.parsed(parser, arguments)
     if options.quick:
-        options.kills, options.steps, options.span = 1, 60, 0.05
+        options.kills, options.steps = 1, 120
     seed = random.randrange(2**32) if options.seed is None else options.seed
     with tempfile.TemporaryDirectory(prefix="foretoken-resume-") as place:
         folder = Path(place)
         write_task(folder, options.steps)
         if start(folder, "unbroken").wait() != 0:
             raise RuntimeError("the unbroken run failed")
-        deaths = broken(folder, "broken", random.Random(seed), kills=options.kills, span=options.span)
+        deaths = broken(folder, "broken", random.Random(seed), kills=options.kills, steps=options.steps)
         if start(folder, "broken").wait() != 0:
             raise RuntimeError("the last run failed")
         curves = [logged(folder, name) for name in ("unbroken", "broken")]

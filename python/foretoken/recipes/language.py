@@ -172,7 +172,12 @@ def prepare(config: LanguageConfig, data: Path, out: Path) -> tuple[Tokenizer, n
         part = tokens_file.with_suffix(".part.npy")
         np.save(part, token_stream(tokenizer, train, config.seed))
         os.replace(part, tokens_file)
-    return Tokenizer.from_file(str(tokenizer_file)), np.load(tokens_file)
+    try:
+        return Text.from_file(tokenizer_file).tokenizer, np.load(tokens_file)
+    except (ValueError, EOFError) as error:
+        if isinstance(error, ForetokenError):
+            raise
+        raise CheckpointError(f"{tokens_file} is damaged: {error}; delete it to make it anew") from None
 
 
 def windows(config: LanguageConfig, tokens: np.ndarray, step: int) -> torch.Tensor:
