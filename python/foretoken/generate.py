@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import functools
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from time import perf_counter
@@ -94,28 +93,24 @@ def astream(model: Any, canvas: Canvas, strategy: Strategy | None = None, **opti
 
 
 async def _in_thread(steps: Iterator[Step]) -> AsyncIterator[Step]:
-    done = object()
+    def advance() -> Step | None:
+        return next(steps, None)
+
     pending = None
     try:
         while True:
             # Not a task (`asyncio.to_thread`): a loop that closes cancels tasks, and a thread cannot be cancelled.
             context = contextvars.copy_context()
-            pending = asyncio.get_running_loop().run_in_executor(
-                None, functools.partial(context.run, _next, steps, done)
-            )
+            pending = asyncio.get_running_loop().run_in_executor(None, context.run, advance)
             step = await asyncio.shield(pending)
-            if step is done:
+            if step is None:
                 return
-            yield step  # type: ignore[misc]
+            yield step
     finally:
         # A cancelled task leaves its thread at work on one step; a generator must not be closed while it runs.
         if pending is not None:
             await _finished(pending)
         steps.close()  # type: ignore[attr-defined]
-
-
-def _next(steps: Iterator[Step], default: object) -> Step | object:
-    return next(steps, default)
 
 
 async def _finished(step: asyncio.Future[Any]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import ArgumentTypeError, DraftError, ShapeError
 from .chance import Chance, NoiseChance
 from .history import copies
-from .logits import chain, law
+from .logits import chain, keep, law
 from .noise import ACCEPT, CHOICE, RESIDUAL, Place, integers, place
 from .sample import advance, check_logits, decide, describe, settle
 
@@ -132,17 +132,22 @@ def _ratio_test(
         tokens[bonus], gaps[bonus] = decide(scores[bonus], sampler, where.of(bonus), CHOICE, chance)
     tested = drafted.nonzero()[:, 0]
     if len(tested):
-        p, d = law(scores[tested], sampler), guess[tested]
-        q = torch.nn.functional.one_hot(d, p.shape[-1]).double() if q is None else q[tested]
+        x, d, here = scores[tested], guess[tested], where.of(tested)
+        p, certain = law(x, sampler), torch.nn.functional.one_hot(d, x.shape[-1])
         each = torch.arange(len(d), device=d.device)
-        accept = chance.bernoulli(where.of(tested), ACCEPT, p[each, d], q[each, d])
-        failed = (~accept).nonzero()[:, 0]
+        if q is None:
+            odds = torch.ones_like(p[:, 0])
+            # Without the guess, p - q is p, whose logarithm is the score but for a constant.
+            more = keep(x, (certain == 0) & (p > 0 if sampler.temperature == 0 else x > -torch.inf))
+        else:
+            odds = q[tested][each, d]
+            more = residual(p, q[tested]).log()
+        accept = chance.bernoulli(here, ACCEPT, p[each, d], odds)
+        # p ≤ q everywhere means p = q but for the tolerance of their sums: the guess is as good.
+        failed = (~accept & (more > -torch.inf).any(dim=-1)).nonzero()[:, 0]
         if len(failed):
-            more = residual(p, q)[failed].log()
-            # p ≤ q everywhere means p = q but for the tolerance of their sums: the guess is as good.
-            some = (more > -torch.inf).any(dim=-1)
-            lost, more = tested[failed[some]], more[some]
-            tokens[lost], gaps[lost] = chance.choice(where.of(lost), RESIDUAL, more)
+            drawn = chance.choice(here.of(failed), RESIDUAL, more[failed])
+            tokens[tested[failed]], gaps[tested[failed]] = drawn
     return tokens, gaps
 
 
