@@ -30,6 +30,7 @@ help: ## List the commands
 
 demo: $(BUILT) ## Install what is needed, the first time, and write a story with the shipped model
 	@$(BIN)/foretoken generate "Once upon a time" --max-tokens 200 --temperature 0.8 --top-p 0.95 --seed 7 --drafter several
+	@echo; echo "a text of yours: $(BIN)/foretoken generate \"The wolf said\" --seed 8"
 
 test: check ## Build everything and run every check and every test
 	cargo test $(LOCKED)

@@ -29,7 +29,7 @@ class NGram:
 
     Example:
         >>> session = NGram().session()
-        >>> session.start(0, np.array([7, 8, 9, 1, 7, 8]))
+        >>> session.start(0, [7, 8, 9, 1, 7, 8])
         >>> session.propose([0], 2)[0].tokens
         array([9, 1])
     """
@@ -68,7 +68,7 @@ class Suffix:
 
     Example:
         >>> session = Suffix().session()
-        >>> session.start(0, np.array([7, 8, 9, 1, 7, 8]))
+        >>> session.start(0, [7, 8, 9, 1, 7, 8])
         >>> session.propose([0], 2)[0].tokens
         array([9, 1])
     """
