@@ -109,10 +109,11 @@ def enumerate_branches(function: Callable[[Enumerate], Result]) -> Iterator[tupl
         function: called with an `Enumerate`; must take all its decisions from it and depend on nothing else random.
 
     Example:
-        >>> from .noise import place
+        >>> from foretoken.reference.noise import place
         >>> where = place([0], [0], None, count=1, device=torch.device("cpu"))
         >>> law = torch.tensor([[0.25, 0.75]], dtype=torch.float64)
-        >>> [(w, int(token)) for w, token in enumerate_branches(lambda c: c.choice(where, 0, law.log())[0])]
+        >>> branches = enumerate_branches(lambda chance: chance.choice(where, 0, law.log())[0])
+        >>> [(round(weight, 12), int(token)) for weight, token in branches]
         [(0.25, 0), (0.75, 1)]
     """
     script: list[int] = []
