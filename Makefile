@@ -67,7 +67,7 @@ $(BIN)/pip:
 # Without build isolation pip takes the maturin that later builds take too, so the core is compiled once. Pip is left to
 # talk only where it has something to say: torch is large.
 $(INSTALLED): pyproject.toml | $(BIN)/pip
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.85 or newer with rustup"; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.89 or newer with rustup"; exit 1; }
 	@$(BIN)/python -c 'import torch' 2>/dev/null && quiet=--quiet || echo "fetching torch first: large, but only once"; \
 	$(PIP) --quiet 'maturin>=1.14,<2' && echo "installing, and compiling the core: a minute or two" && \
 	$(PIP) $$quiet --no-build-isolation --editable .
