@@ -81,6 +81,18 @@ def test_version_is_said_once() -> None:
     assert foretoken.__version__ == importlib.metadata.version("foretoken") == cargo[1]
 
 
+def test_what_is_needed_is_said_alike() -> None:
+    """The oldest Rust and Python, wherever a person reads of them."""
+    rust = re.search(r'^rust-version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
+    python = re.search(r'^requires-python = ">=(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert rust
+    assert python
+    for name in ("README.md", "CONTRIBUTING.md", "Makefile"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"Rust (?:from )?(\d[.\d]*\d)", text)) == {rust[1]}, name
+        assert set(re.findall(r"Python (\d[.\d]*\d) or newer", text)) == {python[1]}, name
+
+
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_public_names_are_documented_and_pickle(name: str) -> None:
     """By reference; and what can be made without arguments pickles by value."""
