@@ -251,8 +251,8 @@ def _borrow(logits: Any) -> np.ndarray | None:
 def _to_float32(logits: torch.Tensor) -> torch.Tensor:
     if logits.dtype not in _FLOATS:
         raise ArgumentTypeError(f"logits is {logits.dtype}: give one of {', '.join(map(str, _FLOATS))}")
-    if logits.is_meta:
-        raise ArgumentTypeError("logits is on the meta device, which holds no numbers: move it to a real one")
+    if logits.is_meta or logits.layout is not torch.strided:
+        raise ArgumentTypeError("logits is a meta or sparse tensor, without numbers to borrow: give a dense one")
     return logits.detach().float()
 
 

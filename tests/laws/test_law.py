@@ -72,13 +72,6 @@ def settings(history: History, chance: Chance) -> dict[str, Any]:
     return {"seeds": [7], "positions": [len(history)], "history": [history], "chance": chance}
 
 
-def copy(history: History) -> History:
-    """A history that may be extended without harm."""
-    other = History(PROMPT, mu=history.mu)
-    other.extend(history.output)
-    return other
-
-
 class PlainDecoding:
     """The exact law of plain decoding, computed once for each history."""
 
@@ -100,7 +93,7 @@ class PlainDecoding:
         return self._known[key]
 
     def _step(self, history: History, chance: Enumerate) -> tuple[int, History]:
-        past = copy(history)
+        past = history.copy()
         logits = self.model.after(tuple(past.tokens.tolist()))[None]
         return int(sample(logits, self.sampler, **settings(past, chance)).tokens[0]), past
 

@@ -234,6 +234,20 @@ def test_equal_logits_stay_equally_likely_when_cold(kernel: Any) -> None:
         assert 120 < int(np.asarray(out.tokens).sum()) < 280
 
 
+@pytest.mark.gpu
+def test_a_gpu_draws_what_a_cpu_draws() -> None:
+    logits = torch.randn(64, 5000)
+    sampler = tiny.compiled(vocab_size=5000, temperature=0.8, top_p=0.97, presence_penalty=0.3, dry_multiplier=0.5)
+    outcomes, pasts = [], []
+    for device in ("cpu", "cuda"):
+        past = [tiny.history([i, i + 1, i], [i + 1]) for i in range(64)]
+        keys: dict[str, Any] = {"seeds": range(64), "positions": [3] * 64, "history": past, "logprobs": 4}
+        outcomes.append(kernels.sample(logits.to(device), sampler, **keys))
+        pasts.append(past)
+    tiny.assert_same(*outcomes)
+    tiny.assert_same_pasts(*pasts)
+
+
 @BOTH
 def test_no_rows_give_no_tokens(kernel: Any) -> None:
     assert len(kernel(torch.zeros(0, 3), tiny.compiled(vocab_size=3), seeds=[], positions=[]).tokens) == 0

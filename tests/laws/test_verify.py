@@ -193,7 +193,7 @@ def test_a_wrong_draft_law_is_caught() -> None:
 
 def test_rust_keeps_the_law_of_a_large_vocabulary() -> None:
     """The first token of a block, V = 4,096; the bonus row is that of the first again."""
-    vocabulary, batch, fields = 4096, 500, {"top_k": 600, "logit_bias": {5: 2.0}}
+    vocabulary, batch, fields = 4096, 500, {"top_k": 200, "logit_bias": {5: 2.0}}
     generator = np.random.default_rng(1)
     sampler = tiny.compiled(vocab_size=vocabulary, **fields)
     target, drafter = tiny.random_logits(generator, (2, 1, vocabulary), "normal")
@@ -268,6 +268,23 @@ def test_nothing_is_committed_when_a_row_fails(kernel: Any) -> None:
     out = kernel(logits, torch.tensor([[1], [1]]), sampler, **keys)
     assert np.asarray(out.accepted).tolist() == [1, 1]
     assert [len(past) for past in pasts] == [3, 3]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rejection", [False, True])
+def test_a_gpu_emits_what_a_cpu_emits(*, rejection: bool) -> None:
+    logits, draft = torch.randn(32, 5, 3000), torch.randint(3000, (32, 4))
+    logits[:, :4].scatter_add_(2, draft[..., None], torch.full((32, 4, 1), 9.0))
+    laws = torch.from_numpy(random_laws(np.random.default_rng(0), draft.numpy(), 3000)) if rejection else None
+    sampler = tiny.compiled(vocab_size=3000, top_k=900, min_p=1e-4, frequency_penalty=0.2)
+    outcomes, pasts = [], []
+    for device in ("cpu", "cuda"):
+        past = [tiny.history([i], [i + 1]) for i in range(32)]
+        keys: dict[str, Any] = {"seeds": range(32), "positions": [2] * 32, "history": past, "rejection": rejection}
+        outcomes.append(kernels.verify(logits.to(device), draft, sampler, **keys, draft_probs=laws, logprobs=2))
+        pasts.append(past)
+    tiny.assert_same(*outcomes)
+    tiny.assert_same_pasts(*pasts)
 
 
 SURE = torch.tensor([[[0.0, 1.0, 0.0]], [[0.2, 0.3, 0.5]]], dtype=torch.float64)

@@ -32,12 +32,13 @@ def test_splits_are_whole_documents_of_one_side(sources: tuple[str, ...], data: 
 
 
 def test_a_document_keeps_its_side_whatever_comes_and_goes(data: Path, tmp_path: Path) -> None:
-    _, before = corpus.split(data, ("stories",), one_in=5)
+    before = corpus.split(data, ("stories",), one_in=5)
     write_rows(tmp_path / "stories.jsonl.xz", map(story, [*range(99, 30, -1), *range(10)]))
-    train_texts, held_out = corpus.split(tmp_path, ("stories",), one_in=5)
-    shared = [text for text in before if text in {*train_texts, *held_out}]
-    assert len(shared) > 3
-    assert set(shared) <= set(held_out)
+    after = corpus.split(tmp_path, ("stories",), one_in=5)
+    shared = {*before[0], *before[1]} & {*after[0], *after[1]}
+    for side in (0, 1):
+        assert shared & set(before[side]) == shared & set(after[side])
+        assert len(shared & set(before[side])) > 3
 
 
 def test_what_is_held_out_is_never_trained_on(data: Path, tmp_path: Path) -> None:

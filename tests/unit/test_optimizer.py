@@ -63,3 +63,22 @@ def test_matrices_move_by_the_root_mean_square_of_adam(data: Path, tmp_path: Pat
     for name, weight in muon.matrices.items():
         moved = (weight - before[name]).square().mean().sqrt().item() / 0.01
         assert moved == pytest.approx(0.2, rel=0.2), name
+
+
+def test_momentum_and_decay_are_those_of_the_paper(data: Path, tmp_path: Path) -> None:
+    """Nesterov's form: the buffer follows the gradient, and the update looks one step further than the buffer."""
+    run = Run(config(), data, tmp_path)
+    muon = Muon(run.module, momentum=0.9, decay=0.5)
+    weights = {name: weight.detach().clone() for name, weight in muon.matrices.items()}
+    buffers = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for _ in range(4):
+        for weight in run.module.parameters():
+            weight.grad = torch.randn_like(weight)
+        for name, weight in weights.items():
+            gradient = muon.matrices[name].grad
+            buffers[name] = 0.9 * buffers[name] + 0.1 * gradient
+            update = orthogonalise((0.9 * buffers[name] + 0.1 * gradient)[None])[0]
+            weights[name] = weight * (1 - 0.01 * 0.5) - 0.01 * 0.2 * max(weight.shape) ** 0.5 * update
+        muon.step(0.01)
+    for name, weight in weights.items():
+        torch.testing.assert_close(muon.matrices[name].detach(), weight, atol=1e-5, rtol=1e-4)

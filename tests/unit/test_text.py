@@ -108,6 +108,16 @@ def test_half_a_character_at_the_end_is_shown_as_broken() -> None:
         assert set(last) == {"�"}
 
 
+def test_a_broken_byte_breaks_nothing_before_it() -> None:
+    """The library, asked for the whole, gives up on every byte of the run that a broken one stands in."""
+    codec = CODECS["metaspace"]
+    broken = codec.tokenizer.token_to_id("<0xFF>")
+    ids = [*codec.encode("日日"), broken, *codec.encode("ab")]
+    assert codec.tokenizer.decode(ids) == "������� ab"
+    assert codec.decode(ids) == "".join(streamed(codec, ids)) == "日日� ab"
+    assert codec.decode(ids[: len(ids) - 1]) == "日日�"
+
+
 @given(NAMES, TEXTS, TEXTS)
 def test_a_stream_goes_on_where_a_prompt_ended(name: str, prompt: str, text: str) -> None:
     """The space before a word belongs to the word: a continuation must not lose it."""

@@ -40,6 +40,12 @@ class History:
             raise InvalidArgument(f"a token id is {min(added)}: give ids ≥ 0")
         self._tokens.extend(added)
 
+    def copy(self) -> History:
+        """The same past, to go on from by itself."""
+        other = History(self.tokens[: self.prompt_length], mu=self.mu)
+        other.extend(self.output)
+        return other
+
     @property
     def tokens(self) -> np.ndarray:
         """Prompt and output, int64."""

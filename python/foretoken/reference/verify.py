@@ -133,15 +133,13 @@ def _ratio_test(
     tested = drafted.nonzero()[:, 0]
     if len(tested):
         x, d, here = scores[tested], guess[tested], where.of(tested)
-        p, certain = law(x, sampler), torch.nn.functional.one_hot(d, x.shape[-1])
-        each = torch.arange(len(d), device=d.device)
+        p, each = law(x, sampler), torch.arange(len(d), device=d.device)
         if q is None:
-            odds = torch.ones_like(p[:, 0])
             # Without the guess, p - q is p, whose logarithm is the score but for a constant.
-            more = keep(x, (certain == 0) & (p > 0 if sampler.temperature == 0 else x > -torch.inf))
+            x = keep(x, p > 0) if sampler.temperature == 0 else x
+            odds, more = 1.0, x.index_put((each, d), torch.tensor(-torch.inf).to(x))
         else:
-            odds = q[tested][each, d]
-            more = residual(p, q[tested]).log()
+            odds, more = q[tested][each, d], residual(p, q[tested]).log()
         accept = chance.bernoulli(here, ACCEPT, p[each, d], odds)
         # p ≤ q everywhere means p = q but for the tolerance of their sums: the guess is as good.
         failed = (~accept & (more > -torch.inf).any(dim=-1)).nonzero()[:, 0]

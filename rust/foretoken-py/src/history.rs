@@ -12,6 +12,22 @@ use crate::arrays::{integers, type_name};
 use crate::door::{raise, to_python};
 
 /// What a row has seen: its prompt, then its output, and Mirostat's state.
+///
+/// `sample` and `verify` add the tokens they return, once every row has succeeded. Threads may share an object.
+///
+/// Args:
+///     prompt: token ids in [0, 2**31), an int64 array or a sequence of int; may be empty.
+///     mu: Mirostat's bound on surprise in bits; None to begin with twice its target.
+///
+/// Raises:
+///     InvalidArgument: an id is out of range.
+///     ArgumentTypeError: the ids are no whole numbers.
+///
+/// Example:
+///     >>> history = History([5, 6])
+///     >>> history.extend([7])
+///     >>> history.tokens, history.output, len(history)
+///     (array([5, 6, 7]), array([7]), 3)
 #[pyclass(frozen, name = "History", module = "foretoken._rust")]
 pub struct PyHistory(pub Mutex<History>);
 
@@ -35,6 +51,7 @@ impl PyHistory {
         Ok(Self(Mutex::new(history)))
     }
 
+    /// Adds tokens to the output; either all are taken or none. Takes and raises what the class does for a prompt.
     fn extend(&self, tokens: Bound<'_, PyAny>) -> PyResult<()> {
         let tokens = self::tokens("tokens", &tokens)?;
         let mut history = self.lock();
@@ -44,6 +61,7 @@ impl PyHistory {
         Ok(())
     }
 
+    /// The same past, to go on from by itself.
     fn copy(&self) -> Self {
         Self(Mutex::new(self.lock().clone()))
     }
