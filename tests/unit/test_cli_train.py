@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foretoken import hub
 from foretoken.cli import main, train
 from foretoken.errors import CheckpointError, InvalidArgument, MissingExtra
 from foretoken.view import loss as loss_view
 
 CONFIG = {
-    "sources": ["stories"], "tokenizer": "", "vocab_size": 300, "hidden_size": 16, "intermediate_size": 24, "layers": 1,
-    "heads": 2, "kv_heads": 1, "context": 32, "window": 16, "batch": 2, "warmup": 2, "cooldown": 0.5, "rate": 0.01,
-    "save_every": 2, "seed": 1, "steps": 6,
+    "sources": ["stories"], "tokenizer": "", "teacher": "", "vocab_size": 300, "hidden_size": 16,
+    "intermediate_size": 24, "layers": 1, "heads": 2, "kv_heads": 1, "context": 32, "window": 16, "batch": 2,
+    "warmup": 2, "cooldown": 0.5, "rate": 0.01, "save_every": 2, "seed": 1, "steps": [6],
 }  # fmt: skip
 
 
@@ -40,6 +41,8 @@ def test_train_and_its_report(config: Path, tmp_path: Path, capsys: pytest.Captu
     report = json.loads(out)
     assert (report["steps"], report["trained"]) == (6, 6)
     assert np.isfinite(report["loss"])
+    assert report["checkpoint"] == str(tmp_path / "run" / "checkpoint")
+    assert len(hub.load(tmp_path / "run" / "checkpoint").codec.encode("the cat")) > 1
     assert Path(report["plot"]).read_bytes().startswith(b"\x89PNG")
     assert re.fullmatch(r"(foretoken: step \d of 6, loss [\d.]+, [\d.]+ s a step, \d+ min left\n)+", err)
     assert main(arguments) == 0
@@ -64,7 +67,7 @@ def test_train_that_is_stopped_goes_on(
         assert main(arguments) == 130
     assert "stopped at step 3 of 6; the same command goes on" in capsys.readouterr().err
     assert main(arguments) == 0
-    assert re.fullmatch(r".*run: 6 steps, loss [\d.]+ nats a token, .*loss\.png\n", capsys.readouterr().out)
+    assert re.fullmatch(r".*checkpoint: 6 steps, loss [\d.]+ nats a token, .*loss\.png\n", capsys.readouterr().out)
 
 
 def test_train_without_matplotlib_says_so(

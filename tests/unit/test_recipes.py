@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from foretoken import hub
 from foretoken.errors import CheckpointError, InvalidArgument, ShapeError
 from foretoken.recipes import corpus, language
-from foretoken.recipes.language import LanguageConfig, Run
+from foretoken.recipes.language import LanguageConfig, Run, windows
 
 WORDS = (
     "the",
@@ -40,14 +40,15 @@ WORDS = (
     "home",
 )
 FIELDS: dict[str, Any] = {
-    "sources": ("stories",), "tokenizer": "", "vocab_size": 300, "hidden_size": 16, "intermediate_size": 24,
-    "layers": 1, "heads": 2, "kv_heads": 1, "context": 32, "window": 16, "batch": 4, "steps": 8, "warmup": 2,
-    "cooldown": 0.5, "rate": 0.02, "save_every": 3, "seed": 1,
+    "sources": ["stories"], "tokenizer": "", "teacher": "", "vocab_size": 300, "hidden_size": 16,
+    "intermediate_size": 24, "layers": 1, "heads": 2, "kv_heads": 1, "context": 32, "window": 16, "batch": 4,
+    "steps": [8], "warmup": 2, "cooldown": 0.5, "rate": 0.02, "save_every": 3, "seed": 1,
 }  # fmt: skip
 
 
 def config(**changes: Any) -> LanguageConfig:
-    return LanguageConfig(**{**FIELDS, **changes})
+    fields = {**FIELDS, **changes}
+    return LanguageConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
 
 
 def write_rows(path: Path, rows: Iterable[object]) -> None:
@@ -90,7 +91,7 @@ def train(out: Path, data: Path, **changes: Any) -> Run:
 
 def test_training_lowers_the_loss_and_is_a_function_of_the_seed(data: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, float]] = []
-    run = Run(config(steps=60), data, tmp_path / "a")
+    run = Run(config(steps=[60]), data, tmp_path / "a")
     run.train(lambda *progress: seen.append(progress))
     losses = [loss for _, _, loss in seen]
     assert [(step, steps) for step, steps, _ in seen] == [(step, 60) for step in range(1, 61)]
@@ -198,6 +199,35 @@ def test_no_kill_changes_the_loss_curve_or_a_weight(data: Path, tmp_path: Path) 
     assert len((tmp_path / "unbroken" / "loss.jsonl").read_text().splitlines()) == 8
 
 
+def test_a_finished_run_can_be_made_longer(data: Path, tmp_path: Path) -> None:
+    """Its further steps are those of a run that was asked for all of them at once."""
+    at_once = train(tmp_path / "at once", data, steps=[8, 13])
+    train(tmp_path / "longer", data)
+    longer = train(tmp_path / "longer", data, steps=[8, 13])
+    assert (longer.out / "loss.jsonl").read_text() == (at_once.out / "loss.jsonl").read_text()
+    for a, b in zip(at_once.module.parameters(), longer.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(InvalidArgument, match="another configuration"):
+        Run(config(), data, tmp_path / "longer")
+
+
+def test_a_pupil_learns_the_law_of_its_teacher(data: Path, tmp_path: Path) -> None:
+    """Taught, it is nearer to the teacher on windows than one of the same size and steps that read the text."""
+    teacher = train(tmp_path / "teacher", data, steps=[20])
+    teacher.export(tmp_path / "teacher" / "checkpoint")
+    shape: dict[str, Any] = {"hidden_size": 8, "steps": [60], "tokenizer": "{out}/teacher"}
+    taught = train(tmp_path / "taught", data, teacher="{out}/teacher/checkpoint", **shape)
+    alone = train(tmp_path / "alone", data, **shape)
+    assert all(weight.grad is None for weight in taught.teacher.parameters())
+    with torch.inference_mode():
+        ids = windows(taught.config, taught.tokens, 10**6)[:, :-1]
+        law = taught.teacher(ids).log_softmax(-1)
+        far = [(law.exp() * (law - run.module(ids).log_softmax(-1))).sum(-1).mean() for run in (taught, alone)]
+    assert far[0] < 0.8 * far[1]
+    with pytest.raises(ShapeError, match="the teacher has 300 ids"):
+        Run(config(teacher=str(tmp_path / "teacher" / "checkpoint"), vocab_size=299), data, tmp_path / "small")
+
+
 def test_a_checkpoint_is_gone_on_from_not_begun_anew(data: Path, tmp_path: Path) -> None:
     """The control of the test above: what is resumed really is the state on disk."""
     run = Run(config(), data, tmp_path)
@@ -212,7 +242,7 @@ def test_a_checkpoint_is_gone_on_from_not_begun_anew(data: Path, tmp_path: Path)
     assert run.advance() == resumed.advance()
 
 
-@pytest.mark.parametrize("changes", [{"steps": 9}, {"seed": 2}, {"sources": ("docs",)}, {"rate": 0.01}])
+@pytest.mark.parametrize("changes", [{"steps": [9]}, {"seed": 2}, {"sources": ("docs",)}, {"rate": 0.01}])
 @pytest.mark.parametrize("when", ["finished", "before the first checkpoint"])
 def test_a_folder_of_another_configuration_is_refused(
     when: str, changes: dict[str, Any], data: Path, tmp_path: Path
@@ -255,7 +285,7 @@ def test_an_exported_model_writes(data: Path, tmp_path: Path) -> None:
     assert pipeline.model.end_tokens == (0,)
     assert pipeline("the old king", max_tokens=5).stats.tokens <= 5
     # Another run may take its tokenizer.
-    drafter = train(tmp_path / "small", data, tokenizer="{out}/run", layers=2, steps=1)
+    drafter = train(tmp_path / "small", data, tokenizer="{out}/run", layers=2, steps=[1])
     assert drafter.tokenizer.to_str() == run.tokenizer.to_str()
     with pytest.raises(ShapeError, match="vocab_size is 280"):
         Run(config(tokenizer=str(tmp_path / "run"), vocab_size=280), data, tmp_path / "other")
@@ -269,7 +299,11 @@ def test_an_exported_model_writes(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps"),
+        ({"steps": [0]}, "steps"),
+        ({"steps": []}, "steps"),
+        ({"steps": [3, 3]}, "steps"),
+        ({"steps": [3, 2]}, "steps"),
+        ({"steps": 5}, "steps|int"),
         ({"batch": -1}, "batch"),
         ({"hidden_size": 16.0}, "hidden_size"),
         ({"layers": True}, "layers"),
@@ -312,9 +346,13 @@ def test_shipped_configurations_are_sound(path: Path) -> None:
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:
-    made = config(steps=100, warmup=10, cooldown=0.5, rate=0.2)
+    made = config(steps=[100], warmup=10, cooldown=0.5, rate=0.2)
     rates = [made.rate_at(step) for step in range(101)]
     assert rates[:10] == pytest.approx(np.linspace(0.02, 0.2, 10))
     assert set(rates[9:51]) == {0.2}
     assert rates[50:] == pytest.approx(np.linspace(0.2, 0.0, 51))
     assert dataclasses.replace(made, cooldown=0.0, warmup=0).rate_at(0) == 0.2
+    longer = dataclasses.replace(made, steps=(100, 300))
+    assert [longer.rate_at(step) for step in range(100)] == rates[:100]
+    assert {longer.rate_at(step) for step in range(100, 201)} == {0.2}
+    assert [longer.rate_at(step) for step in range(200, 301)] == pytest.approx(np.linspace(0.2, 0.0, 101))

@@ -35,14 +35,16 @@ def run(options: argparse.Namespace) -> None:
     """Run this command."""
     config = LanguageConfig.from_file(find(options.config))
     training = Run(config, options.data, options.out)
-    started, first = time.monotonic(), training.step
+    started, first, last = time.monotonic(), training.step, config.steps[-1]
     try:
-        with Progress(first, config.steps) as progress:
+        with Progress(first, last) as progress:
             training.train(progress)
     except KeyboardInterrupt:
-        say(f"stopped at step {training.step:,} of {config.steps:,}; the same command goes on from the last checkpoint")
+        say(f"stopped at step {training.step:,} of {last:,}; the same command goes on from the last checkpoint")
         raise
     seconds = time.monotonic() - started
+    checkpoint = options.out / "checkpoint"
+    training.export(checkpoint)
     loss = final_loss(training.losses)
     plot = options.out / "loss.png"
     try:
@@ -56,10 +58,11 @@ def run(options: argparse.Namespace) -> None:
             "out": str(options.out),
             "steps": training.step,
             "trained": training.step - first,
+            "checkpoint": str(checkpoint),
         }
         print(json.dumps(done | {"loss": loss, "seconds": seconds, "plot": None if plot is None else str(plot)}))
     else:
-        print(f"{options.out}: {training.step:,} steps, loss {loss:.3f} nats a token" + (f", {plot}" if plot else ""))
+        print(f"{checkpoint}: {training.step:,} steps, loss {loss:.3f} nats a token" + (f", {plot}" if plot else ""))
 
 
 def configurations() -> list[str]:

@@ -47,6 +47,7 @@ def write_card(folder: Path, config: LanguageConfig, *, name: str, sources: str,
     kind = "stories" if "stories" in config.sources else "docs"
     texts = samples(folder, OPENINGS[kind])
     pipeline = load(folder)
+    steps = config.steps[-1]
     parameters = sum(size for size in _parameter_counts(pipeline.model))
     lines = [
         f"# {name}",
@@ -67,8 +68,9 @@ def write_card(folder: Path, config: LanguageConfig, *, name: str, sources: str,
         f"foretoken train {name} --data DATA --out runs/{name}",
         "```",
         "",
-        f"{config.steps:,} steps of {config.batch} windows of {config.window} tokens "
-        f"({config.steps * config.batch * config.window / 1e6:.1f} M tokens), Muon and Adam, peak rate {config.rate}. "
+        f"{steps:,} steps of {config.batch} windows of {config.window} tokens "
+        f"({steps * config.batch * config.window / 1e6:.1f} M tokens), Muon and Adam, peak rate {config.rate}"
+        f"{', learning the law of its teacher, not the text' if config.teacher else ''}. "
         "Weights are stored in bfloat16 and decoded in float32.",
         "",
         "## Figures",

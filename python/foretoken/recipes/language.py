@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -27,7 +26,7 @@ from torch.nn import functional as F
 
 from ..codec.text import Text
 from ..errors import CheckpointError, ForetokenError, InvalidArgument, ShapeError
-from ..model.checkpoint import TOKENIZER, save_llama
+from ..model.checkpoint import TOKENIZER, load_llama, save_llama
 from ..model.llama import LlamaConfig, LlamaModule
 from .corpus import END_OF_TEXT, split
 from .optimizer import Muon
@@ -42,14 +41,17 @@ class LanguageConfig:
     Args:
         sources: names of text sources (`corpus.SOURCES`).
         tokenizer: folder of a run whose tokenizer is taken, or "" to train one on the training split.
+        teacher: folder of a checkpoint whose law is learnt in place of the text's next token (distillation, Hinton
+            et al. 1503.02531), or "" for none. `{out}` in both is the folder in which the run's folder lies.
         vocab_size: tokens of the byte-level BPE.
         hidden_size, intermediate_size, layers, heads, kv_heads: shape of the Llama.
         context: longest context of the finished model, in tokens.
         window: tokens of one training window.
         batch: windows a step.
-        steps: optimiser steps.
+        steps: rising counts of optimiser steps at which the learning rate has fallen to 0; the last is the end. From
+            the others the run goes on at the full rate (WSD-S, 2410.05192): a finished run can be made longer.
         warmup: steps in which the learning rate rises from 0.
-        cooldown: share of the steps, at the end, in which it falls to 0.
+        cooldown: share of each stretch of steps, at its end, in which it falls to 0.
         rate: peak learning rate.
         save_every: steps between checkpoints.
         seed: of the weights and of the order of the windows.
@@ -57,6 +59,7 @@ class LanguageConfig:
 
     sources: tuple[str, ...]
     tokenizer: str
+    teacher: str
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -66,7 +69,7 @@ class LanguageConfig:
     context: int
     window: int
     batch: int
-    steps: int
+    steps: tuple[int, ...]
     warmup: int
     cooldown: float
     rate: float
@@ -78,6 +81,12 @@ class LanguageConfig:
             value, lowest = getattr(self, field.name), 0 if field.name in ("warmup", "seed") else 1
             if field.type == "int" and (type(value) is not int or not lowest <= value < 2**31):
                 raise InvalidArgument(f"{field.name} must be an integer of at least {lowest}, got {value!r}")
+        if (
+            not self.steps
+            or any(type(n) is not int or n < 1 for n in self.steps)
+            or sorted({*self.steps}) != [*self.steps]
+        ):
+            raise InvalidArgument(f"steps must be rising integers of at least 1, got {self.steps!r}")
         for name, low, high in (("rate", 0, math.inf), ("cooldown", -1, 1 + 1e-9)):
             value = getattr(self, name)
             if type(value) not in (int, float) or not low < value < high:
@@ -106,7 +115,7 @@ class LanguageConfig:
                 f"{path}: unknown keys {sorted(raw.keys() - names)}, missing keys {sorted(names - raw.keys())}"
             )
         try:
-            raw["sources"] = tuple(raw["sources"])
+            raw |= {name: tuple(raw[name]) for name in ("sources", "steps")}
             return LanguageConfig(**raw)
         except (InvalidArgument, TypeError) as error:
             raise CheckpointError(f"{path}: {error}") from None
@@ -130,8 +139,21 @@ class LanguageConfig:
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step: linear rise, plateau, linear fall to 0 (WSD, 2404.06395)."""
-        falling = max(1.0, self.steps * self.cooldown)
-        return self.rate * min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / falling)
+        ends = (0, *self.steps)
+        begun = max(n for n in ends[:-1] if n <= step)
+        last = ends[ends.index(begun) + 1]
+        falling = max(1.0, (last - begun) * self.cooldown)
+        return self.rate * min(1.0, (step + 1) / max(1, self.warmup), (last - step) / falling)
+
+    def continues(self, earlier: str) -> bool:
+        """Whether a run of the configuration `earlier`, as JSON, is the beginning of a run of this one."""
+        theirs, mine = json.loads(earlier), json.loads(self.as_json())
+        done = theirs.pop("steps")
+        return done == mine.pop("steps")[: len(done)] and theirs == mine
+
+    def as_json(self) -> str:
+        """All fields as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
@@ -207,8 +229,6 @@ class Run:
     def __init__(self, config: LanguageConfig, data: Path, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.config, self.out, self.step = config, out, 0
-        identity = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode()).hexdigest()
-        self.identity = identity
         self._claim(out / "run.json")
         self.tokenizer, self.tokens = prepare(config, data, out)
         end = self.tokenizer.token_to_id(END_OF_TEXT)
@@ -216,6 +236,9 @@ class Run:
             raise CheckpointError(f"the tokenizer in {out} has no {END_OF_TEXT}; it was not made by this recipe")
         self.module = LlamaModule(config.model(end))
         self.module.initialise(torch.Generator().manual_seed(config.seed))
+        self.teacher = load_llama(Path(config.teacher.format(out=out.parent))) if config.teacher else None
+        if self.teacher is not None and self.teacher.config.vocab_size != config.vocab_size:
+            raise ShapeError(f"the teacher has {self.teacher.config.vocab_size} ids, vocab_size is {config.vocab_size}")
         self.optimizer = Muon(self.module)
         self.losses = out / "loss.jsonl"
         self.state_file = out / "state.safetensors"
@@ -226,11 +249,10 @@ class Run:
 
     def _claim(self, note: Path) -> None:
         """Write down whose folder this is before anything is put there: tokens of another run must not be taken."""
-        mine = json.dumps(dataclasses.asdict(self.config), sort_keys=True)
-        if note.exists() and note.read_text(encoding="utf-8") != mine:
+        if note.exists() and not self.config.continues(note.read_text(encoding="utf-8")):
             raise InvalidArgument(f"{self.out} belongs to another configuration; choose another --out")
         part = note.with_suffix(".part")
-        part.write_text(mine, encoding="utf-8")
+        part.write_text(self.config.as_json(), encoding="utf-8")
         os.replace(part, note)
 
     def _restore(self) -> None:
@@ -249,7 +271,7 @@ class Run:
     def _read_state(self) -> None:
         with safe_open(self.state_file, "pt") as file:
             metadata = file.metadata() or {}
-            if metadata["config"] != self.identity:
+            if not self.config.continues(metadata["config"]):
                 raise InvalidArgument(f"{self.out} was trained with another configuration; choose another --out")
             self.step = self.optimizer.step_count = int(metadata["step"])
             with torch.no_grad():
@@ -263,7 +285,7 @@ class Run:
         tensors = {f"model/{name}": w.detach() for name, w in self.module.named_parameters()}
         tensors |= {f"optimizer/{name}": value for name, value in self.optimizer.state.items()}
         part = self.state_file.with_suffix(".part")
-        save_file(tensors, part, metadata={"step": str(self.step), "config": self.identity})
+        save_file(tensors, part, metadata={"step": str(self.step), "config": self.config.as_json()})
         with open(part, "rb") as written:
             os.fsync(written.fileno())
         os.replace(part, self.state_file)
@@ -276,8 +298,13 @@ class Run:
     def advance(self) -> float:
         """One optimiser step; returns its loss in nats a token."""
         ids = windows(self.config, self.tokens, self.step)
-        logits = self.module(ids[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        logits = self.module(ids[:, :-1]).flatten(0, 1)
+        if self.teacher is None:
+            goal = ids[:, 1:].flatten()
+        else:
+            with torch.no_grad():
+                goal = self.teacher(ids[:, :-1]).flatten(0, 1).softmax(dim=-1)
+        loss = F.cross_entropy(logits, goal)
         self.module.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
@@ -288,14 +315,15 @@ class Run:
     def train(self, progress: Progress) -> None:
         """Go on from where the run stands until its last step."""
         keep_pages()
+        last = self.config.steps[-1]
         with self.losses.open("a", encoding="utf-8") as log:
-            while self.step < self.config.steps:
+            while self.step < last:
                 loss = self.advance()
                 if not np.isfinite(loss):
                     raise InvalidArgument(f"loss is {loss} at step {self.step}; lower the learning rate")
                 log.write(json.dumps({"step": self.step, "loss": loss}) + "\n")
                 log.flush()
-                progress(self.step, self.config.steps, loss)
-                if self.step % self.config.save_every == 0 or self.step == self.config.steps:
+                progress(self.step, last, loss)
+                if self.step % self.config.save_every == 0 or self.step == last:
                     os.fsync(log.fileno())
                     self.save()
