@@ -72,6 +72,7 @@ class RowEnding:
         self._state = 0  # of the stop-string automaton
         self._held = b""  # bytes that may yet turn out to begin a stop string
         self._utf8 = incremental_utf8()
+        self._half = False  # whether it waits for the rest of a character
         self._text = None if self.rule.codec is None else self.rule.codec.stream(self.prompt)
 
     def end(self, step: Step) -> None:
@@ -108,7 +109,14 @@ class RowEnding:
             finished = step.finish_reason is not None
             if finished and not stopped:
                 ready += self._held + self._text.finish()  # nothing follows that could complete anything
-            step.text = self._utf8.decode(ready, final=finished)
+            step.text = self._decode(ready, finished=finished)
+
+    def _decode(self, ready: bytes, *, finished: bool) -> str:
+        if not self._half and ready.isascii():
+            return ready.decode()
+        text = self._utf8.decode(ready, final=finished)
+        self._half = self._utf8.getstate()[0] != b""
+        return text
 
     def _look_for_stop(self, new: bytes) -> tuple[bytes, bool]:
         """Bytes that may be shown, and whether a stop string is complete."""

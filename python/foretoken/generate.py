@@ -183,7 +183,7 @@ class _Run:
                 sampler, vocab_size=model.vocab_size, end_tokens=[*ends, *stops], min_tokens=min_tokens
             ),
             seeds=_seeds(seed, len(canvas.rows)).repeat(n),
-            samples=np.tile(np.arange(n, dtype=np.uint32), len(canvas.rows)),
+            samples=np.tile(np.arange(n, dtype=np.int64), len(canvas.rows)),
             limits=limits.repeat(n),
             min_tokens=min_tokens,
             logprobs=logprobs,

@@ -110,7 +110,7 @@ def sample(
     """Choose one token for each row of logits: the argmax of processed logits plus noise.
 
     Args:
-        logits: (rows, vocabulary) float32.
+        logits: (rows, vocabulary) float32, or (rows, 1, vocabulary) as models return them.
         sampler: what `compile_sampler` returns.
         seeds: (rows,) integers in 0..2^64.
         positions: (rows,) where in its text each new token stands, in 0..2^32.
@@ -134,8 +134,11 @@ def sample(
     if array is None:
         from .reference.sample import sample as twin
 
+        logits = logits.squeeze(1) if logits.ndim == 3 else logits
         keys = _keys(seeds, positions, rows, history)
         return Choices(*_on_device(twin, logits, sampler, **keys, logprobs=logprobs, stream=stream, commit=commit))
+    if array.ndim == 3 and array.shape[1] == 1:
+        array = array[:, 0]
     return Choices(*_rust.sample(array, sampler, seeds, positions, rows, history, logprobs, stream, commit, threads))
 
 

@@ -171,7 +171,7 @@ HOSTILE: list[tuple[str, type[ForetokenError], dict[str, Any]]] = [
     ("every other column", ArgumentTypeError, {"logits": torch.zeros(2, 6)[:, ::2]}),
     ("expanded", ArgumentTypeError, {"logits": torch.zeros(1, 3).expand(2, 3)}),
     ("one dimension", ShapeError, {"logits": torch.zeros(3)}),
-    ("three dimensions", ShapeError, {"logits": torch.zeros(2, 1, 3)}),
+    ("three dimensions", ShapeError, {"logits": torch.zeros(2, 2, 3)}),
     ("another vocabulary", ShapeError, {"logits": torch.zeros(2, 4)}),
     ("NaN", LogitsError, {"logits": torch.tensor([[0.0, 1.0, 2.0], [0.0, torch.nan, 0.0]])}),
     ("two +inf", LogitsError, {"logits": torch.tensor([[0.0, 1.0, 2.0], [torch.inf, 0.0, torch.inf]])}),
@@ -246,6 +246,14 @@ def test_a_gpu_draws_what_a_cpu_draws() -> None:
         pasts.append(past)
     tiny.assert_same(*outcomes)
     tiny.assert_same_pasts(*pasts)
+
+
+def test_logits_may_come_as_models_return_them() -> None:
+    logits, greedy = torch.randn(3, 1, 7), tiny.compiled(vocab_size=7, temperature=0.0)
+    keys: dict[str, Any] = {"seeds": [1, 2, 3], "positions": [0, 0, 0]}
+    assert (kernels.sample(logits, greedy, **keys).tokens == logits[:, 0].argmax(dim=1).numpy()).all()
+    with pytest.raises(ShapeError, match="dimensions"):
+        kernels.sample(torch.randn(3, 2, 7), greedy, **keys)
 
 
 @BOTH

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from foretoken.errors import InvalidArgument, LimitExceeded
 from foretoken.model.llama import LlamaConfig, LlamaModule, parameter_shapes, rotary_tables, rotate
 from foretoken.model.llama_session import Llama, LlamaSession
+from foretoken.model.product import FEW, Product
 from foretoken.model.protocol import CausalModel
 
 TOLERANCE = 2e-5  # of logits near 1; a wrong position or a seen padding is off by 0.1
@@ -280,3 +281,15 @@ def test_initial_weights_are_a_function_of_the_seed() -> None:
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
     assert not torch.equal(made[0]["lm_head.weight"], made[2]["lm_head.weight"])
     assert made[0]["model.layers.0.self_attn.o_proj.weight"].std() < 0.75 * made[0]["lm_head.weight"].std()
+
+
+@pytest.mark.parametrize("rows", [1, 2, FEW, FEW + 1, 40])
+@pytest.mark.parametrize("limit", [0, Product.BOTH])
+def test_both_orders_of_a_weight_multiply_alike(rows: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Product, "BOTH", limit)
+    weight, x, to = torch.randn(24, 16), torch.randn(rows, 16), torch.randn(rows, 24)
+    product = Product(weight)
+    assert (product.weight is None) == (limit == 0)
+    for found, expected in ((product(x), x @ weight.T), (product.add(to, x), to + x @ weight.T)):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        assert found.is_contiguous()

@@ -29,6 +29,11 @@ class Adaptive:
             raise InvalidArgument(f"maximum must be an integer in [1, 64], got {self.maximum!r}")
 
 
+def averaged(known: float | None, seconds: float) -> float:
+    """A moving average of times, one measurement further; a hiccup counts at most double."""
+    return seconds if known is None else known + 0.15 * (min(seconds, 2 * known) - known)
+
+
 class ForwardCosts:
     """Seconds of a forward of the target, by the number of units each row reads."""
 
@@ -36,9 +41,8 @@ class ForwardCosts:
         self._seconds: dict[int, float] = {}
 
     def note(self, width: int, seconds: float) -> None:
-        """Learn one measurement; a hiccup counts at most double."""
-        known = self._seconds.get(width)
-        self._seconds[width] = seconds if known is None else known + 0.15 * (min(seconds, 2 * known) - known)
+        """Learn one measurement."""
+        self._seconds[width] = averaged(self._seconds.get(width), seconds)
 
     def of(self, width: int) -> float:
         """The expected seconds; widths never seen are extrapolated from the nearest one."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from .costs import Adaptive, ForwardCosts
+from .costs import Adaptive, ForwardCosts, averaged
 from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
 
 _DECAY = 0.97  # weight of a judgement after the next one: about 30 are remembered
@@ -71,8 +70,8 @@ class AdaptiveSession:
     def __init__(self, session: DraftSession, costs: ForwardCosts, adaptive: Adaptive, name: str) -> None:
         self._session, self._costs, self._maximum, self.name = session, costs, adaptive.maximum, name
         self._paces: dict[int, Pace] = {}
-        self._last_pace = self._pace(0)
-        self._seconds_per_guess = 0.0
+        self._record = self._pace(0)  # of guesses without evidence: what a model says
+        self._seconds_per_guess: float | None = None
         self.start, self.extend, self.stop = session.start, session.extend, session.stop
 
     def _pace(self, evidence: int) -> Pace:
@@ -83,9 +82,8 @@ class AdaptiveSession:
 
     def propose(self, rows: Sequence[int], k: int) -> list[Draft]:
         """Guess as many ids as are expected to pay, at most `k`."""
-        # What a drafter without evidence (a model) will say is only known by its record: ask for no more than pays.
-        only_record = len(self._paces) == 1
-        budget = self._last_pace.length(self._costs, self._seconds_per_guess, k) if only_record else k
+        only_record = len(self._paces) == 1  # then ask for no more than pays
+        budget = self._record.length(self._costs, self._seconds_per_guess or 0.0, k) if only_record else k
         if budget == 0:
             return [NOTHING] * len(rows)
         started = time.perf_counter()
@@ -94,19 +92,15 @@ class AdaptiveSession:
         seconds = time.perf_counter() - started
         guessed = max((len(draft.tokens) for draft in drafts), default=0)
         if guessed:
-            cost = seconds / guessed
-            known = self._seconds_per_guess
-            self._seconds_per_guess = cost if known == 0 else known + 0.15 * (min(cost, 2 * known) - known)
-        return [self._trim(draft, k) for draft in drafts]
-
-    def _trim(self, draft: Draft, k: int) -> Draft:
-        if not draft.evidence or not len(draft.tokens):
-            return draft
-        keep = self._pace(draft.evidence).length(self._costs, 0.0, k)
-        if keep >= len(draft.tokens):
-            return draft
-        probs = None if draft.probs is None else draft.probs[:keep]
-        return dataclasses.replace(draft, tokens=draft.tokens[:keep], probs=probs)
+            self._seconds_per_guess = averaged(self._seconds_per_guess, seconds / guessed)
+        lengths: dict[Pace, int] = {}  # asked once a forward, for that is what a pace counts
+        for line, draft in enumerate(drafts):
+            if draft.evidence and len(draft.tokens):
+                pace = self._pace(draft.evidence)
+                if pace not in lengths:
+                    lengths[pace] = pace.length(self._costs, 0.0, k)
+                drafts[line] = draft.first(lengths[pace])
+        return drafts
 
     def judge(self, row: int, draft: Draft, accepted: int) -> None:
         """Learn what became of a guess."""

@@ -30,6 +30,13 @@ class Draft:
     evidence: int = 0
     source: str = ""
 
+    def first(self, k: int) -> Draft:
+        """The draft without what follows its first `k` guesses."""
+        if k >= len(self.tokens):
+            return self
+        probs = None if self.probs is None else self.probs[:k]
+        return dataclasses.replace(self, tokens=self.tokens[:k], probs=probs)
+
 
 @dataclasses.dataclass(frozen=True)
 class DraftRequest:

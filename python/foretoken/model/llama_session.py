@@ -6,18 +6,19 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InvalidArgument, LimitExceeded
 from .llama import Block, LlamaConfig, LlamaModule
+from .product import Product
 
 
 class Llama:
     """A causal model over the weights of a `LlamaModule`, laid out for one step after another.
 
     Query, key and value are one matrix product, gate and up another, and the gains of the norms are folded into the
-    columns of the product that follows. The rotary halves are interleaved, so that turning queries and keys is one
+    matrix of the product that follows. The rotary halves are interleaved, so that turning queries and keys is one
     complex product; values ride along, turned by 1 + 0i, and keys and values enter the cache in one copy.
 
     Args:
@@ -38,7 +39,9 @@ class Llama:
         with torch.no_grad():
             self.embedding = module.model.embed_tokens.weight.detach().clone()
             self.layers = tuple(_FusedBlock(cast(Block, block), self.config) for block in module.model.layers)
-            self.head = _columns(module.lm_head.weight * module.model.norm.weight)
+            self.head = Product(module.lm_head.weight * _gain(module.model.norm))
+            root = (self.config.hidden_size * self.config.rms_norm_eps) ** 0.5
+            self.floor = torch.full((1, 1), root, device=self.embedding.device)
         self._tables = self._make_tables(0)
 
     def tables(self, length: int) -> tuple[Tensor, Tensor]:
@@ -101,9 +104,17 @@ class Llama:
         return LlamaSession(self, rows, capacity)
 
 
-def _columns(weight: Tensor) -> Tensor:
-    """(outputs, inputs) → (inputs, outputs): a few rows times this order took 10–20 % less time with MKL."""
-    return weight.detach().t().contiguous()
+def _gain(norm: nn.RMSNorm) -> Tensor:
+    """What the rows that `_unit` returns are still to be multiplied by."""
+    return norm.weight * norm.weight.shape[0] ** 0.5
+
+
+def _unit(x: Tensor, floor: Tensor) -> Tensor:
+    """Rows over their lengths: x / √(|x|² + floor²), the RMS norm but for its gain and a constant.
+
+    Three operations that exist: 5 µs where `rms_norm`, made of seven on a CPU, takes 14, seventeen times a step.
+    """
+    return x / torch.hypot(torch.linalg.vector_norm(x, dim=1, keepdim=True), floor)
 
 
 class _FusedBlock:
@@ -114,12 +125,11 @@ class _FusedBlock:
         qk = torch.cat((attention.q_proj.weight, attention.k_proj.weight))
         # Transformers turns (i, i + head_dim/2); a complex number is (2i, 2i + 1).
         pairs = qk.view(-1, 2, config.head_dim // 2, config.hidden_size).transpose(1, 2).reshape(qk.shape)
-        gain = block.input_layernorm.weight
-        self.qkv = _columns(torch.cat((pairs, attention.v_proj.weight)) * gain)
-        self.out = _columns(attention.o_proj.weight)
-        gain = block.post_attention_layernorm.weight
-        self.gate_up = _columns(torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)) * gain)
-        self.down = _columns(mlp.down_proj.weight)
+        self.qkv = Product(torch.cat((pairs, attention.v_proj.weight)) * _gain(block.input_layernorm))
+        self.out = Product(attention.o_proj.weight)
+        gain = _gain(block.post_attention_layernorm)
+        self.gate_up = Product(torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)) * gain)
+        self.down = Product(mlp.down_proj.weight)
 
 
 class LlamaSession:
@@ -162,27 +172,28 @@ class LlamaSession:
             ends = np.arange(rows) * width + (width if counts is None else counts) - 1
             hidden = hidden[torch.from_numpy(ends).to(hidden.device)]
         self.lengths = lengths + (width if counts is None else counts)
-        hidden = F.rms_norm(hidden, hidden.shape[1:], eps=self.model.config.rms_norm_eps)
-        return torch.mm(hidden, self.model.head).view(rows, -1, self.model.config.vocab_size)
+        logits = self.model.head(_unit(hidden, self.model.floor))
+        return logits.view(rows, -1, self.model.config.vocab_size)
 
     def _blocks(self, x: Tensor, rows: int, width: int, place: _LevelPlace | _RaggedPlace) -> Tensor:
         config = self.model.config
         heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-        group, eps, norm = heads // kv_heads, config.rms_norm_eps, x.shape[1:]
-        pairs = (rows, width, heads + 2 * kv_heads, head_dim // 2, 2)
+        group, floor = heads // kv_heads, self.model.floor
+        split, pairs = (heads, 2 * kv_heads), (rows, width, heads + 2 * kv_heads, head_dim // 2, 2)
         for block, cache in zip(self.model.layers, self.cache, strict=True):
-            qkv = torch.view_as_complex(torch.mm(F.rms_norm(x, norm, eps=eps), block.qkv).view(pairs))
-            qkv = torch.view_as_real(qkv * place.turn).flatten(-2)  # (rows, width, H + 2K, D)
-            kv = qkv[:, :, heads:].view(rows, width, 2, kv_heads, head_dim).permute(2, 0, 3, 1, 4)
+            qkv = torch.view_as_complex(block.qkv(_unit(x, floor)).view(pairs))
+            turned = torch.view_as_real(qkv * place.turn).view(rows, width, sum(split), head_dim)
+            q, kv = turned.split_with_sizes(split, dim=2)
+            kv = kv.view(rows, width, 2, kv_heads, head_dim).permute(2, 0, 3, 1, 4)
             keys, values = place.write(cache, kv)  # (rows, K, longest, D) each
-            q = qkv[:, :, :heads].view(rows, width, kv_heads, group, head_dim).transpose(1, 2)
+            q = q.view(rows, width, kv_heads, group, head_dim).transpose(1, 2)
             y = F.scaled_dot_product_attention(
                 q.reshape(rows, kv_heads, width * group, head_dim), keys, values, attn_mask=place.mask
             )
             y = y.view(rows, kv_heads, width, group, head_dim).transpose(1, 2).reshape(rows * width, heads * head_dim)
-            x = torch.addmm(x, y, block.out)
-            gate, up = torch.mm(F.rms_norm(x, norm, eps=eps), block.gate_up).chunk(2, dim=1)
-            x = torch.addmm(x, F.silu(gate) * up, block.down)
+            x = block.out.add(x, y)
+            gate, up = block.gate_up(_unit(x, floor)).chunk(2, dim=1)
+            x = block.down.add(x, F.silu(gate) * up)
         return x
 
 
@@ -198,9 +209,10 @@ class _LevelPlace:
         self.mask = None if width == 1 else session.causal[start * group : self.end * group, : self.end]
 
     def write(self, cache: Tensor, kv: Tensor) -> tuple[Tensor, Tensor]:
-        filled = cache[:, :, :, : self.end]
-        filled[:, :, :, self.start :].copy_(kv)
-        return filled[0], filled[1]
+        filled = cache.narrow(3, 0, self.end)
+        filled.narrow(3, self.start, self.end - self.start).copy_(kv)
+        keys, values = filled.unbind(0)
+        return keys, values
 
 
 class _RaggedPlace:

@@ -13,7 +13,7 @@ from .. import kernels
 from ..canvas import Step, pad
 from ..drafter.costs import Adaptive, ForwardCosts
 from ..drafter.pace import open_paced
-from ..drafter.protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
+from ..drafter.protocol import Draft, Drafter, DraftRequest, DraftSession, check_drafts
 from ..errors import ArgumentTypeError, DraftError, InvalidArgument, LogitsError, ShapeError, UnsupportedModel
 from ..model.protocol import CausalModel, Session
 from .protocol import Request
@@ -49,7 +49,7 @@ class Autoregressive:
             isinstance(self.length, bool) or not isinstance(self.length, int) or not 1 <= self.length <= 64
         ):
             raise InvalidArgument(f"length must be Adaptive() or an integer in [1, 64], got {self.length!r}")
-        width = self.verifier.width if isinstance(self.verifier, Coupled) else None
+        width = self.verifier.width
         if width is not None and isinstance(self.length, int) and self.length > width:
             raise InvalidArgument(f"drafts of {self.length} do not fit Coupled(width={width})")
 
@@ -57,7 +57,7 @@ class Autoregressive:
     def maximum(self) -> int:
         """The longest draft."""
         longest = self.length.maximum if isinstance(self.length, Adaptive) else self.length
-        width = self.verifier.width if isinstance(self.verifier, Coupled) else None
+        width = self.verifier.width
         return longest if width is None else min(longest, width)
 
     def run(self, model: CausalModel, request: Request) -> Iterator[Step]:
@@ -78,15 +78,18 @@ class _Loop:
         prompts = request.canvas.rows
         self.prompts = [prompts[i // request.n] for i in range(len(prompts) * request.n)]
         self.rows = list(range(len(self.prompts)))  # open rows, in the order of the session's lines
-        self.budget = request.limits.copy()  # units that may still be added to each open row
+        # Of each open row; lists, because a few numbers are added up faster one by one than by numpy.
+        self.budget = request.limits.tolist()  # units that may still be added
+        self.lengths = [len(prompt) for prompt in self.prompts]  # units there are
+        self.newest: list[int] = []  # the last of them, chosen but not read by the model
         self.seeds, self.samples = request.seeds, request.samples
-        capacity = max(len(p) + int(limit) for p, limit in zip(self.prompts, request.limits, strict=True))
+        capacity = max(length + limit for length, limit in zip(self.lengths, self.budget, strict=True))
         self.capacity = min(capacity, model.context)
         self.histories = None
         if request.sampler.looks_back or request.min_tokens:
             self.histories = [kernels.History(prompt) for prompt in self.prompts]
         self.rejection = isinstance(strategy.verifier, Rejection)
-        width = strategy.verifier.width if isinstance(strategy.verifier, Coupled) else None
+        width = strategy.verifier.width
         self.fixed_width = None if width is None else width + 1
         self.texts = [p.tolist() for p in self.prompts] if request.sampler.processor is not None else None
         self.costs = ForwardCosts()
@@ -116,11 +119,10 @@ class _Loop:
 
     def run(self) -> Iterator[Step]:
         session, logits = self._read_prompts()
-        drafts: list[Draft] | None = None
-        pending = np.zeros((len(self.rows), 1), dtype=np.int64)
+        guesses: Guesses | None = None
         while True:
             try:
-                steps, last = self._choose(logits, drafts)
+                steps = self._choose(logits, guesses)
             except LogitsError as error:
                 if len(self.rows) == len(self.prompts):
                     raise
@@ -128,9 +130,11 @@ class _Loop:
             yield from steps
             if not self._close_finished(session, steps):
                 return
-            pending = last[self._kept]
-            drafts = self._draft()
-            logits = self._forward(session, pending, drafts)
+            if guesses is not None:
+                # The newest unit of a row is chosen but not read yet.
+                session.truncate(np.array(self.lengths, dtype=np.int64) - 1)
+            guesses = self._draft()
+            logits = self._forward(session, guesses)
 
     def _read_prompts(self) -> tuple[Session, torch.Tensor]:
         started = perf_counter()
@@ -142,22 +146,20 @@ class _Loop:
         if n > 1:
             session.select(np.arange(len(prompts), dtype=np.int64).repeat(n))
             logits = logits.repeat_interleave(n, dim=0)
-        self.lengths = session.lengths.copy()
         self.stats.forwards += 1
         self.stats.row_forwards += len(self.rows)
         self.stats.seconds["prompt"] += perf_counter() - started
         return session, logits
 
-    def _forward(self, session: Session, pending: np.ndarray, drafts: list[Draft] | None) -> torch.Tensor:
+    def _forward(self, session: Session, guesses: Guesses | None) -> torch.Tensor:
         started = perf_counter()
-        if drafts is None and self.fixed_width is None:
-            tokens, counts = pending, None
-        else:
-            ends = pending[:, 0].tolist()
-            rows = drafts if drafts is not None else [NOTHING] * len(ends)
-            tokens, counts = pad(
-                [[end, *draft.tokens] for end, draft in zip(ends, rows, strict=True)], width=self.fixed_width
-            )
+        tokens = np.array(self.newest, dtype=np.int64)[:, None]
+        counts = None
+        if guesses is not None:
+            tokens, counts = np.concatenate((tokens, guesses.tokens), axis=1), guesses.lengths + 1
+        if self.fixed_width is not None:
+            tokens = np.pad(tokens, ((0, 0), (0, self.fixed_width - tokens.shape[1])))
+            counts = np.ones(len(tokens), dtype=np.int64) if counts is None else counts
         logits = session.forward(tokens, counts)
         width = tokens.shape[1]
         self._check_logits(logits, len(self.rows), width)
@@ -175,26 +177,23 @@ class _Loop:
         if tuple(logits.shape) != expected:
             raise ShapeError(f"the model returned logits of shape {tuple(logits.shape)}, expected {expected}")
 
-    def _draft(self) -> list[Draft] | None:
+    def _draft(self) -> Guesses | None:
         """Guesses for the open rows, or None if there are none at all."""
         if self.drafting is None or (self.stats.forwards <= _UNDRAFTED and not isinstance(self.strategy.length, int)):
             return None
         started = perf_counter()
         # A guess for the last unit of a row is a forward for nothing.
-        room = int(self.budget.max()) - 1
-        k = min(self.strategy.maximum, room)
-        drafts = None
+        k = min(self.strategy.maximum, max(self.budget) - 1)
+        guesses = None
         if k > 0:
             drafts = self.drafting.propose(self.rows, k)
             check_drafts(drafts, len(self.rows), self.strategy.drafter.name)  # type: ignore[union-attr]
             if any(len(draft.tokens) for draft in drafts):
-                drafts = [self._fit(*item, k) for item in zip(self.rows, self.budget, drafts, strict=True)]
-            else:
-                drafts = None
+                guesses = Guesses([self._fit(*item, k) for item in zip(self.rows, self.budget, drafts, strict=True)])
         self.stats.seconds["draft"] += perf_counter() - started
-        return drafts
+        return guesses
 
-    def _fit(self, row: int, budget: np.int64, draft: Draft, k: int) -> Draft:
+    def _fit(self, row: int, budget: int, draft: Draft, k: int) -> Draft:
         tokens = draft.tokens
         if len(tokens) > k:
             raise DraftError(f"{self._name(draft)} proposed {len(tokens)} guesses for row {row}, asked for at most {k}")
@@ -203,74 +202,61 @@ class _Loop:
                 f"{self._name(draft)} proposed ids in [{tokens.min()}, {tokens.max()}] for row {row}, "
                 f"the vocabulary is [0, {self.model.vocab_size})"
             )
-        keep = max(0, int(budget) - 1)
-        if len(tokens) <= keep:
-            return draft
-        probs = None if draft.probs is None else draft.probs[:keep]
-        return dataclasses.replace(draft, tokens=tokens[:keep], probs=probs)
+        return draft.first(max(0, budget - 1))
 
     def _name(self, draft: Draft) -> str:
         return f"drafter {draft.source or self.strategy.drafter.name!r}"  # type: ignore[union-attr]
 
-    def _choose(self, logits: torch.Tensor, drafts: list[Draft] | None) -> tuple[list[Step], np.ndarray]:
-        """Choose and verify; returns the steps and each row's newest unit (rows, 1)."""
+    def _choose(self, logits: torch.Tensor, guesses: Guesses | None) -> list[Step]:
+        """Choose and verify: one step a row."""
         started = perf_counter()
         request = self.request
         if self.texts is not None:
-            logits = self._process(logits, drafts)
+            logits = self._process(logits, guesses)
         keys = {
             "seeds": self.seeds, "positions": self.lengths, "rows": self.samples, "history": self.histories,
             "logprobs": request.logprobs, "threads": request.threads,
         }  # fmt: skip
-        if drafts is None:
-            chosen = kernels.sample(logits[:, 0].contiguous(), request.compiled, **keys)
+        if guesses is None:
+            if logits.shape[1] > 1:  # the padding of a fixed width
+                logits = logits[:, :1]
+            chosen = kernels.sample(logits.contiguous(), request.compiled, **keys)
             steps = [
                 Step(row, [token], [], 0, "", [gap])
                 for row, token, gap in zip(self.rows, chosen.tokens.tolist(), chosen.gaps.tolist(), strict=True)
             ]
-            if request.logprobs is not None:
-                _attach_logprobs(steps, chosen)
-            last = chosen.tokens[:, None]
         else:
-            steps, last = self._verify(logits, drafts, keys)
+            chosen, steps = self._verify(logits, guesses, keys)
+        if request.logprobs is not None:
+            _attach_logprobs(steps, chosen)
         self.stats.seconds["sample"] += perf_counter() - started
-        return steps, last
+        return steps
 
-    def _verify(self, logits: torch.Tensor, drafts: list[Draft], keys: dict) -> tuple[list[Step], np.ndarray]:
-        tokens, lengths = pad([draft.tokens for draft in drafts])
-        probs = None
-        if self.rejection and any(draft.probs is not None for draft in drafts):
-            probs = _dense_probs(drafts, tokens, self.model.vocab_size)
+    def _verify(self, logits: torch.Tensor, guesses: Guesses, keys: dict) -> tuple[kernels.Verified, list[Step]]:
+        probs = guesses.dense_probs(self.model.vocab_size) if self.rejection else None
         verified = kernels.verify(
-            logits[:, : tokens.shape[1] + 1].contiguous(), tokens, self.request.compiled,
-            lengths=lengths, rejection=self.rejection, draft_probs=probs, **keys,
+            logits[:, : guesses.tokens.shape[1] + 1].contiguous(), guesses.tokens, self.request.compiled,
+            lengths=guesses.lengths, rejection=self.rejection, draft_probs=probs, **keys,
         )  # fmt: skip
         steps = []
-        last = np.empty((len(drafts), 1), dtype=np.int64)
-        for line, (row, draft) in enumerate(zip(self.rows, drafts, strict=True)):
-            accepted = int(verified.accepted[line])
-            emitted = accepted + 1
-            source = draft.source or self.strategy.drafter.name if len(draft.tokens) else ""  # type: ignore[union-attr]
-            step = Step(
-                row, verified.tokens[line, :emitted].tolist(), draft.tokens.tolist(), accepted, source,
-                verified.gaps[line, :emitted].tolist(),
-            )  # fmt: skip
-            steps.append(step)
-            last[line] = step.tokens[-1]
-            if len(draft.tokens):
+        tokens, gaps = verified.tokens.tolist(), verified.gaps.tolist()
+        for line, (row, accepted) in enumerate(zip(self.rows, verified.accepted.tolist(), strict=True)):
+            draft, drafted, emitted = guesses.drafts[line], guesses.ids[line], accepted + 1
+            source = ""
+            if drafted:
+                source = draft.source or self.strategy.drafter.name  # type: ignore[union-attr]
                 self.drafting.judge(row, draft, accepted)  # type: ignore[union-attr]
-        if self.request.logprobs is not None:
-            _attach_logprobs(steps, verified)
-        return steps, last
+            steps.append(Step(row, tokens[line][:emitted], drafted, accepted, source, gaps[line][:emitted]))
+        return verified, steps
 
-    def _process(self, logits: torch.Tensor, drafts: list[Draft] | None) -> torch.Tensor:
+    def _process(self, logits: torch.Tensor, guesses: Guesses | None) -> torch.Tensor:
         """Run the user's processor on each place of each row, as if the guesses before it were accepted."""
         processor, processed = self.request.sampler.processor, logits.cpu().numpy().copy()
         for line, row in enumerate(self.rows):
             past = self.texts[row]  # type: ignore[index]
-            guesses = [] if drafts is None else drafts[line].tokens.tolist()
-            for place in range(len(guesses) + 1):
-                tokens = np.array(past + guesses[:place], dtype=np.int64)
+            drafted = [] if guesses is None else guesses.ids[line]
+            for place in range(len(drafted) + 1):
+                tokens = np.array(past + drafted[:place], dtype=np.int64)
                 new = np.asarray(processor(tokens, processed[line, place]))  # type: ignore[misc]
                 if new.shape != processed.shape[2:]:
                     raise ShapeError(f"processor returned shape {new.shape}, expected {processed.shape[2:]}")
@@ -279,46 +265,63 @@ class _Loop:
 
     def _close_finished(self, session: Session, steps: list[Step]) -> bool:
         """Take finished rows out, tell the others' drafters; False if no row is left."""
-        kept = [line for line, step in enumerate(steps) if step.finish_reason is None]
-        for step in steps:
+        kept = []
+        self.newest = []
+        for line, step in enumerate(steps):
+            tokens, finished = step.tokens, step.finish_reason is not None
+            if not finished:
+                kept.append(line)
+                self.newest.append(tokens[-1])
+                self.lengths[line] += len(tokens)
+                self.budget[line] -= len(tokens)
             if self.drafting is not None:
-                if step.finish_reason is None:
-                    self.drafting.extend(step.row, step.tokens)
-                else:
+                if finished:
                     self.drafting.stop(step.row)
+                else:
+                    self.drafting.extend(step.row, tokens)
             if self.texts is not None:
-                self.texts[step.row].extend(step.tokens)
-        emitted = np.array([len(step.tokens) for step in steps], dtype=np.int64)
-        self.lengths = self.lengths + emitted
-        self.budget = self.budget - emitted
-        self._kept = np.array(kept, dtype=np.int64)
-        if not kept:
-            return False
-        if len(kept) < len(steps):
-            self.rows = [self.rows[line] for line in kept]
-            self.lengths, self.budget = self.lengths[self._kept], self.budget[self._kept]
-            self.seeds, self.samples = self.seeds[self._kept], self.samples[self._kept]
+                self.texts[step.row].extend(tokens)
+        if kept and len(kept) < len(steps):
+            self.rows, self.lengths, self.budget = (
+                [values[line] for line in kept] for values in (self.rows, self.lengths, self.budget)
+            )
+            self.seeds, self.samples = self.seeds[kept], self.samples[kept]
             if self.histories is not None:
                 self.histories = [self.histories[line] for line in kept]
-            session.select(self._kept)
-        # The newest unit of a row is chosen but not read yet.
-        session.truncate(self.lengths - 1)
-        return True
+            session.select(np.array(kept, dtype=np.int64))
+        return bool(kept)
 
 
-def _dense_probs(drafts: list[Draft], tokens: np.ndarray, vocab: int) -> np.ndarray:
-    probs = np.zeros((*tokens.shape, vocab))
-    for line, draft in enumerate(drafts):
-        places = np.arange(len(draft.tokens))
-        if draft.probs is not None:
+class Guesses:
+    """The drafts of the open rows, as lists and as the model and the verifier take them.
+
+    Attributes:
+        tokens: (rows, longest) int64, filled up with 0.
+        lengths: (rows,) int64.
+        ids: the same as lists, not filled up.
+    """
+
+    def __init__(self, drafts: list[Draft]) -> None:
+        self.drafts = drafts
+        self.tokens, self.lengths = pad([draft.tokens for draft in drafts])
+        self.ids: list[list[int]] = [draft.tokens.tolist() for draft in drafts]
+
+    def dense_probs(self, vocab: int) -> np.ndarray | None:
+        """The laws they were drawn from, (rows, longest, vocab) float64, or None if all were certain."""
+        if all(draft.probs is None for draft in self.drafts):
+            return None
+        probs = np.zeros((*self.tokens.shape, vocab))
+        for line, draft in enumerate(self.drafts):
+            places = np.arange(len(draft.tokens))
             law = draft.probs
+            if law is None:
+                probs[line, places, draft.tokens] = 1.0
+                continue
             if not isinstance(law, np.ndarray) or law.shape != (len(places), vocab) or law.dtype.kind != "f":
                 given = getattr(law, "shape", type(law).__name__)
                 raise DraftError(f"a draft came with probs {given}, expected a float array {(len(places), vocab)}")
-            probs[line, places] = draft.probs
-        else:
-            probs[line, places, draft.tokens] = 1.0  # a certain guess
-    return probs
+            probs[line, places] = law
+        return probs
 
 
 def _attach_logprobs(steps: list[Step], chosen: kernels.Choices | kernels.Verified) -> None:

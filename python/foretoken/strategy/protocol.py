@@ -21,7 +21,7 @@ class Request:
         n: samples of each prompt; output row i·n + j is sample j of prompt i.
         sampler: the user's parameters.
         compiled: the same as the kernels take them.
-        seeds, samples: (rows,) uint64 and uint32 noise keys of the output rows.
+        seeds, samples: (rows,) uint64 and int64 noise keys of the output rows.
         limits: (rows,) most units to add to each row.
         min_tokens: units a row has before it may end.
         logprobs: how many alternatives to report for each token, or None for no log-probabilities.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from ..errors import InvalidArgument
 
@@ -36,6 +37,8 @@ class Rejection:
     The output has exactly the target's distribution (Leviathan et al. 2211.17192) with the highest acceptance, but
     depends on the drafter as well as on the seed.
     """
+
+    width: ClassVar[None] = None  # of the forwards: as wide as the drafts are
 
 
 Verifier = Coupled | Rejection

@@ -5,6 +5,7 @@ use numpy::{
 };
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::door::raise;
 
@@ -58,6 +59,9 @@ impl<'py, T: Element> Borrowed<'py, T> {
 
 /// Whole numbers, one for each row: an array of integers, or a sequence of `int`.
 pub fn integers(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<i64>> {
+    if value.is_exact_instance_of::<PyList>() {
+        return sequence(name, value, "integers that fit 64 bits");
+    }
     if let Some(numbers) = copy::<i64>(value) {
         return Ok(numbers);
     }

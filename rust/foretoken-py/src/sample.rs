@@ -80,7 +80,8 @@ pub fn to_arrays<'py>(py: Python<'py>, output: Output, shape: &[usize], count: O
 }
 
 fn shaped<'py, T: Element>(py: Python<'py>, numbers: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
-    numbers.into_pyarray(py).reshape(shape)
+    let flat = numbers.into_pyarray(py);
+    if shape.len() == 1 { Ok(flat.to_dyn().clone()) } else { flat.reshape(shape) }
 }
 
 /// Refuses a size that does not fit the others.
