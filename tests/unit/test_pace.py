@@ -48,6 +48,20 @@ def test_pace_grows_with_success_and_ends_where_it_does_not_pay() -> None:
     assert short.length(costs(), 0.0, 8) == 2
 
 
+def test_the_first_drafts_are_short_until_one_was_right_to_its_end() -> None:
+    pace = Pace(8)
+    lengths = []
+    for _ in range(4):
+        lengths.append(pace.length(costs(more=0.01), 0.0, 8))
+        pace.learn(lengths[-1], lengths[-1])
+    assert lengths == [2, 4, 8, 8]
+    pace = Pace(8)
+    for _ in range(3):
+        pace.learn(2, 1)
+        assert pace.length(costs(more=0.01), 0.0, 8) <= 2
+    assert Pace(1).length(costs(), 0.0, 8) == 1
+
+
 def test_pace_switches_off_rests_longer_each_time_and_comes_back() -> None:
     pace = Pace(8)
     for _ in range(40):

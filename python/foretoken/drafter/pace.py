@@ -12,6 +12,7 @@ from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check
 
 _DECAY = 0.97  # weight of a judgement after the next one: about 30 are remembered
 _PRIOR, _PRIOR_WEIGHT = 0.6, 2.0  # a new drafter is believed to be right this often, as if judged this many times
+_REACH = 2  # length of the first drafts; doubles whenever one that long was right to its end
 _MARGIN = 1.02  # a draft must promise this much, for timings are noisy
 _REST = 16  # forwards after which a drafter that was switched off is tried again; doubles with each failure
 _LONGEST_REST = 1024
@@ -23,6 +24,7 @@ class Pace:
     def __init__(self, maximum: int) -> None:
         self._right = np.zeros(maximum)
         self._judged = np.zeros(maximum)
+        self._reach = min(_REACH, maximum)
         self._rest = 0
         self._next_rest = _REST
 
@@ -33,6 +35,8 @@ class Pace:
         self._judged[:judged] *= _DECAY
         self._right[:accepted] += 1
         self._judged[:judged] += 1
+        if accepted >= self._reach:
+            self._reach = min(2 * self._reach, len(self._right))
         if accepted:  # a try that succeeds ends the long rest it was given in advance
             self._rest, self._next_rest = min(self._rest, _REST), _REST
 
@@ -44,7 +48,7 @@ class Pace:
         best, best_speed = 0, _MARGIN / costs.of(1)
         expected, survives, rate = 1.0, 1.0, _PRIOR
         right, judged = self._right.tolist(), self._judged.tolist()
-        for k in range(1, min(maximum, len(right)) + 1):
+        for k in range(1, min(maximum, self._reach) + 1):
             # Far places are seen rarely; until then they are believed to be like the one before.
             rate = (right[k - 1] + _PRIOR_WEIGHT * rate) / (judged[k - 1] + _PRIOR_WEIGHT)
             survives *= rate
