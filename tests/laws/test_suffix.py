@@ -16,40 +16,19 @@ from hypothesis import strategies as st
 from foretoken import _rust
 from foretoken.errors import ArgumentTypeError, CheckpointError, InvalidArgument, LimitExceeded
 from foretoken.reference import suffix as reference
-
-ROWS = st.integers(-1, 1)
-TOKENS = st.lists(st.sampled_from([0, 1, 2, 2**31 - 1]), max_size=12)
-CALLS = st.lists(
-    st.one_of(
-        st.tuples(st.just("start"), ROWS, TOKENS),
-        st.tuples(st.just("extend"), ROWS, TOKENS),
-        st.tuples(st.just("extend"), ROWS, st.just([1, -1])),
-        st.tuples(st.just("propose"), ROWS, st.integers(-1, 6)),
-        st.tuples(st.just("stop"), ROWS),
-        st.tuples(st.just("add"), TOKENS),
-    ),
-    max_size=40,
-)
-
-
-def answer(drafter: Any, name: str, *arguments: Any) -> Any:
-    """What a call returned, or the class of what it raised."""
-    try:
-        result = getattr(drafter, name)(*arguments)
-    except InvalidArgument:
-        return InvalidArgument
-    if result is None:
-        return None
-    tokens, probs, match_length = result
-    return tokens.tolist(), probs.tolist(), match_length
+from tests.laws.lookup import TOKENS, answer, calls
 
 
 @settings(max_examples=300)
 @given(
-    max_match=st.integers(1, 8), below=st.integers(0, 8), deeper=st.integers(0, 3), calls=CALLS, shared=st.booleans()
+    max_match=st.integers(1, 8),
+    below=st.integers(0, 8),
+    deeper=st.integers(0, 3),
+    script=calls(st.tuples(st.just("add"), TOKENS)),
+    shared=st.booleans(),
 )
 def test_rust_equals_a_rescan(
-    max_match: int, below: int, deeper: int, calls: list[tuple[Any, ...]], *, shared: bool
+    max_match: int, below: int, deeper: int, script: list[tuple[Any, ...]], *, shared: bool
 ) -> None:
     drafters = []
     for module in (_rust, reference):
@@ -57,7 +36,7 @@ def test_rust_equals_a_rescan(
         arguments = {"max_match": max_match, "min_match": max(1, max_match - below)}
         drafters.append((module.Suffix(corpus=corpus if shared else None, **arguments), corpus))
     (fast, fast_corpus), (slow, slow_corpus) = drafters
-    for call in calls:
+    for call in script:
         pair = (fast_corpus, slow_corpus) if call[0] == "add" else (fast, slow)
         assert answer(pair[0], *call) == answer(pair[1], *call), call
     again = pickle.loads(pickle.dumps(fast))

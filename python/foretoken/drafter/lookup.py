@@ -103,13 +103,8 @@ class LookupSession:
 
     def propose(self, rows: Sequence[int], k: int) -> list[Draft]:
         """Guess up to `k` ids for each of these rows; fewer, or none, if nothing was found."""
-        if isinstance(self._index, kernels.NGram):
-            return [Draft(self._index.propose(row, k), evidence=1) for row in rows]
-        drafts = []
-        for row in rows:
-            tokens, _, match = self._index.propose(row, k)
-            drafts.append(Draft(tokens, evidence=match))
-        return drafts
+        found = [self._index.propose(row, k) for row in rows]
+        return [Draft(tokens, evidence=matched) for tokens, *_, matched in found]
 
     def judge(self, row: int, draft: Draft, accepted: int) -> None:
         """A look-up has nothing to learn from it but what `extend` tells."""

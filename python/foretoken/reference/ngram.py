@@ -24,7 +24,7 @@ class NGram(Rows):
         >>> drafter = NGram()
         >>> drafter.start(0, [7, 8, 9, 1, 7, 8])
         >>> drafter.propose(0, 5)
-        array([9, 1, 7, 8, 9])
+        (array([9, 1, 7, 8, 9]), 2)
     """
 
     def __init__(self, max_n: SupportsIndex = 4, min_n: SupportsIndex = 1) -> None:
@@ -34,7 +34,7 @@ class NGram(Rows):
         if self.min_n > self.max_n:
             raise InvalidArgument(f"min_n is {self.min_n} and max_n {self.max_n}: give min_n <= max_n")
 
-    def propose(self, row: SupportsIndex, k: SupportsIndex) -> np.ndarray:
+    def propose(self, row: SupportsIndex, k: SupportsIndex) -> tuple[np.ndarray, int]:
         """What may come next.
 
         Args:
@@ -42,24 +42,23 @@ class NGram(Rows):
             k: how many tokens to guess, in [0, 65536].
 
         Returns:
-            int64 ids: `k` of them, or none if no n-gram stood there before. A copy that reaches the end of the row goes
-            on with the tokens it has just proposed, so that a loop goes on looping.
+            int64 ids: `k` of them, or none if no n-gram stood there before; and how long the n-gram is. A copy
+            that reaches the end of the row goes on with the tokens it has just proposed, so that a loop goes on looping.
 
         Raises:
             InvalidArgument: the row is unknown, or `k` is out of range.
         """
         length, text = within("k", k, 0, 65536), self._text(row)
-        place = self._place(text)
+        place, matched = self._match(text)
         copy = list(text)
-        if place is not None:
-            for step in range(length):
-                copy.append(copy[place + step])
-        return np.array(copy[len(text) :], dtype=np.int64)
+        for step in range(length if matched else 0):
+            copy.append(copy[place + step])
+        return np.array(copy[len(text) :], dtype=np.int64), matched
 
-    def _place(self, text: list[int]) -> int | None:
-        """Where the newest earlier occurrence of the longest n-gram ends."""
+    def _match(self, text: list[int]) -> tuple[int, int]:
+        """Where the newest earlier occurrence of the longest n-gram ends, and the tokens it has."""
         for n in range(self.max_n, self.min_n - 1, -1):
             for end in range(len(text) - 1, n - 1, -1):
                 if text[end - n : end] == text[len(text) - n :]:
-                    return end
-        return None
+                    return end, n
+        return 0, 0

@@ -58,29 +58,29 @@ impl NGram {
         self.rows.with(row, |held| self.append(held, tokens))
     }
 
-    /// Up to `k` tokens that may come next: `k`, or none if no n-gram was seen before.
+    /// Tokens that may come next: `k`, or none if no n-gram was seen before; and the length of the n-gram that was.
     ///
     /// A copy that reaches the end of the row goes on with the tokens it has just proposed, so that a loop goes on looping.
-    pub fn propose(&self, row: i64, k: i64) -> Result<Vec<i64>> {
+    pub fn propose(&self, row: i64, k: i64) -> Result<(Vec<i64>, usize)> {
         let k = check_draft(k)?;
         self.rows.with(row, |held| {
             let tokens = &held.tokens;
             let hashes = self.hashes(tokens);
             let longest = self.max_n.min(tokens.len().saturating_sub(1));
-            let place = (self.min_n..=longest)
+            let found = (self.min_n..=longest)
                 .rev()
-                .find_map(|n| held.tables[n - self.min_n].find(tokens, tokens.len(), n, hashes[n]));
-            let mut draft = Vec::new();
-            if let Some(place) = place {
-                draft.reserve_exact(k);
-                for from in place..place + k {
-                    draft.push(match tokens.get(from) {
-                        Some(&token) => i64::from(token),
-                        None => draft[from - tokens.len()],
-                    });
-                }
+                .find_map(|n| Some((held.tables[n - self.min_n].find(tokens, tokens.len(), n, hashes[n])?, n)));
+            let Some((place, matched)) = found else {
+                return Ok((Vec::new(), 0));
+            };
+            let mut draft = Vec::with_capacity(k);
+            for from in place..place + k {
+                draft.push(match tokens.get(from) {
+                    Some(&token) => i64::from(token),
+                    None => draft[from - tokens.len()],
+                });
             }
-            Ok(draft)
+            Ok((draft, matched))
         })
     }
 

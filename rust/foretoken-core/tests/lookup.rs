@@ -10,16 +10,16 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 /// What `NGram::propose` promises, by rescanning.
-fn ngram_by_rescan(text: &[i64], max_n: usize, min_n: usize, k: usize) -> Vec<i64> {
+fn ngram_by_rescan(text: &[i64], max_n: usize, min_n: usize, k: usize) -> (Vec<i64>, usize) {
     for n in (min_n..=max_n).rev().filter(|&n| n < text.len()) {
         let gram = &text[text.len() - n..];
         if let Some(place) = (n..text.len()).rev().find(|&end| &text[end - n..end] == gram) {
             let mut copy = text.to_vec();
             (0..k).for_each(|step| copy.push(copy[place + step]));
-            return copy.split_off(text.len());
+            return (copy.split_off(text.len()), n);
         }
     }
-    Vec::new()
+    (Vec::new(), 0)
 }
 
 /// The longest end of `text`, of at most `limit` tokens, that something followed in the sources, and what followed, in order.
@@ -157,7 +157,7 @@ fn rows_are_started_once_and_stopped_once() {
     // Nothing of a list with a bad id is taken.
     assert_eq!(drafter.extend(7, &[2, -1]), Err(Error::TokenId { place: 1, token: -1 }));
     assert_eq!(drafter.extend(7, &[1 << 31]), Err(Error::TokenId { place: 0, token: 1 << 31 }));
-    assert_eq!(drafter.propose(7, 4), Ok(vec![2, 1, 2, 1]));
+    assert_eq!(drafter.propose(7, 4), Ok((vec![2, 1, 2, 1], 1)));
     drafter.stop(7).unwrap();
     assert_eq!(drafter.stop(7), Err(Error::UnknownRow { row: 7 }));
     assert_eq!(drafter.propose(7, 1), Err(Error::UnknownRow { row: 7 }));

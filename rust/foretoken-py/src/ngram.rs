@@ -27,7 +27,7 @@ pub type Texts<'py> = Vec<(i64, Bound<'py, PyArray1<i64>>)>;
 ///     >>> drafter = NGram()
 ///     >>> drafter.start(0, [7, 8, 9, 1, 7, 8])
 ///     >>> drafter.propose(0, 5)
-///     array([9, 1, 7, 8, 9])
+///     (array([9, 1, 7, 8, 9]), 2)
 #[pyclass(frozen, name = "NGram", module = "foretoken._rust")]
 struct PyNGram(NGram);
 
@@ -65,12 +65,13 @@ impl PyNGram {
         enter(py, || self.0.extend(row.0, &tokens.0))
     }
 
-    /// What may come next: `k` int64 ids (k in [0, 65536]), or none if no n-gram stood there before.
+    /// What may come next: `k` int64 ids (k in [0, 65536]), or none if no n-gram stood there before; and how many tokens
+    /// the n-gram has, 0 if there is none.
     ///
     /// Raises:
     ///     InvalidArgument: the row is unknown, or `k` is out of range.
-    fn propose<'py>(&self, py: Python<'py>, row: Whole, k: Whole) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        enter(py, || self.0.propose(row.0, k.0)).map(|tokens| tokens.into_pyarray(py))
+    fn propose<'py>(&self, py: Python<'py>, row: Whole, k: Whole) -> PyResult<(Bound<'py, PyArray1<i64>>, usize)> {
+        enter(py, || self.0.propose(row.0, k.0)).map(|(tokens, matched)| (tokens.into_pyarray(py), matched))
     }
 
     /// Forgets a row.
