@@ -43,7 +43,7 @@ class NGram(Rows):
 
         Returns:
             int64 ids: `k` of them, or none if no n-gram stood there before; and how long the n-gram is. A copy
-            that reaches the end of the row goes on with the tokens it has just proposed, so that a loop goes on looping.
+            that reaches the end of the row goes on with the tokens it has just proposed, so loops go on.
 
         Raises:
             InvalidArgument: the row is unknown, or `k` is out of range.
