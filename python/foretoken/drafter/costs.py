@@ -8,6 +8,8 @@ from ..errors import InvalidArgument
 
 _WIDENING = 0.05  # a unit more is believed to cost this share of a forward, until it is measured
 
+_EACH, _DOUBT = 0.7, 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class Adaptive:
@@ -29,11 +31,6 @@ class Adaptive:
             raise InvalidArgument(f"maximum must be an integer in [1, 64], got {self.maximum!r}")
 
 
-def averaged(known: float | None, seconds: float) -> float:
-    """A moving average of times, one measurement further; a hiccup counts at most double."""
-    return seconds if known is None else known + 0.15 * (min(seconds, 2 * known) - known)
-
-
 class ForwardCosts:
     """Seconds of a forward of the target, by the number of units each row reads."""
 
@@ -41,8 +38,9 @@ class ForwardCosts:
         self._seconds: dict[int, float] = {}
 
     def note(self, width: int, seconds: float) -> None:
-        """Learn one measurement."""
-        self._seconds[width] = averaged(self._seconds.get(width), seconds)
+        """Learn one measurement; a hiccup counts at most double."""
+        known = self._seconds.get(width)
+        self._seconds[width] = seconds if known is None else known + 0.15 * (min(seconds, 2 * known) - known)
 
     def of(self, width: int) -> float:
         """The expected seconds; widths never seen are extrapolated from the nearest one."""
@@ -53,3 +51,28 @@ class ForwardCosts:
             return 1.0 + _WIDENING * width
         nearest = min(self._seconds, key=lambda seen: abs(seen - width))
         return self._seconds[nearest] * (1 + _WIDENING * width) / (1 + _WIDENING * nearest)
+
+
+class DraftCosts:
+    """Seconds of a draft: so much to begin with, and so much for each guess; the line through recent measurements."""
+
+    def __init__(self) -> None:
+        # Sums over the measurements, each weighing less than the next: 1, guesses, guesses², seconds, their product.
+        self._sums = (0.0,) * 5
+
+    def note(self, guesses: int, seconds: float) -> None:
+        """Learn one measurement; a hiccup counts at most double."""
+        if self._sums[0]:
+            seconds = min(seconds, 2 * self.of(guesses))
+        new = (1, guesses, guesses * guesses, seconds, guesses * seconds)
+        self._sums = tuple(0.85 * old + add for old, add in zip(self._sums, new, strict=True))
+
+    def of(self, guesses: int) -> float:
+        """The expected seconds; 0 before anything was measured."""
+        weight, k, kk, s, ks = self._sums
+        if not weight:
+            return 0.0
+        k, kk, s, ks = k / weight, kk / weight, s / weight, ks / weight
+        # Drafts of one length tell nothing of the slope: until others were seen, `_EACH` of the cost is the guesses'.
+        each = (ks - k * s + _DOUBT * _EACH * s / k) / (kk - k * k + _DOUBT)
+        return s + min(max(0.0, each), s / k) * (guesses - k)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .costs import Adaptive, ForwardCosts, averaged
+from .costs import Adaptive, DraftCosts, ForwardCosts
 from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
 
 _DECAY = 0.97  # weight of a judgement after the next one: about 30 are remembered
@@ -16,6 +16,7 @@ _REACH = 2  # length of the first drafts; doubles whenever one that long was rig
 _MARGIN = 1.02  # a draft must promise this much, for timings are noisy
 _REST = 16  # forwards after which a drafter that was switched off is tried again; doubles with each failure
 _LONGEST_REST = 1024
+_FREE = DraftCosts()  # of guesses that were made already
 
 
 class Pace:
@@ -40,7 +41,7 @@ class Pace:
         if accepted:  # a try that succeeds ends the long rest it was given in advance
             self._rest, self._next_rest = min(self._rest, _REST), _REST
 
-    def length(self, costs: ForwardCosts, seconds_per_guess: float, maximum: int) -> int:
+    def length(self, costs: ForwardCosts, draft: DraftCosts, maximum: int) -> int:
         """The draft length with the highest expected tokens a second, 0 if drafting does not pay."""
         if self._rest > 0:
             self._rest -= 1
@@ -53,7 +54,7 @@ class Pace:
             rate = (right[k - 1] + _PRIOR_WEIGHT * rate) / (judged[k - 1] + _PRIOR_WEIGHT)
             survives *= rate
             expected += survives
-            speed = expected / (costs.of(k + 1) + k * seconds_per_guess)
+            speed = expected / (costs.of(k + 1) + draft.of(k))
             if speed > best_speed:
                 best, best_speed = k, speed
             elif survives < 0.02:
@@ -75,7 +76,8 @@ class AdaptiveSession:
         self._session, self._costs, self._maximum, self.name = session, costs, adaptive.maximum, name
         self._paces: dict[int, Pace] = {}
         self._record = self._pace(0)  # of guesses without evidence: what a model says
-        self._seconds_per_guess: float | None = None
+        self._own_costs = DraftCosts()
+        self._opened = False
         self.start, self.extend, self.stop = session.start, session.extend, session.stop
 
     def _pace(self, evidence: int) -> Pace:
@@ -87,22 +89,23 @@ class AdaptiveSession:
     def propose(self, rows: Sequence[int], k: int) -> list[Draft]:
         """Guess as many ids as are expected to pay, at most `k`."""
         only_record = len(self._paces) == 1  # then ask for no more than pays
-        budget = self._record.length(self._costs, self._seconds_per_guess or 0.0, k) if only_record else k
+        budget = self._record.length(self._costs, self._own_costs, k) if only_record else k
         if budget == 0:
             return [NOTHING] * len(rows)
         started = time.perf_counter()
         drafts = self._session.propose(rows, budget)
         check_drafts(drafts, len(rows), self.name)
-        seconds = time.perf_counter() - started
         guessed = max((len(draft.tokens) for draft in drafts), default=0)
         if guessed:
-            self._seconds_per_guess = averaged(self._seconds_per_guess, seconds / guessed)
+            if self._opened:  # the first draft opens caches and reads prompts, which later ones do not
+                self._own_costs.note(guessed, time.perf_counter() - started)
+            self._opened = True
         lengths: dict[Pace, int] = {}  # asked once a forward, for that is what a pace counts
         for line, draft in enumerate(drafts):
             if draft.evidence and len(draft.tokens):
                 pace = self._pace(draft.evidence)
                 if pace not in lengths:
-                    lengths[pace] = pace.length(self._costs, 0.0, k)
+                    lengths[pace] = pace.length(self._costs, _FREE, k)
                 drafts[line] = draft.first(lengths[pace])
         return drafts
 
