@@ -134,7 +134,6 @@ def sample(
     if array is None:
         from .reference.sample import sample as twin
 
-        logits = logits.squeeze(1) if logits.ndim == 3 else logits
         keys = _keys(seeds, positions, rows, history)
         return Choices(*_on_device(twin, logits, sampler, **keys, logprobs=logprobs, stream=stream, commit=commit))
     if array.ndim == 3 and array.shape[1] == 1:

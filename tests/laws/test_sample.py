@@ -248,12 +248,11 @@ def test_a_gpu_draws_what_a_cpu_draws() -> None:
     tiny.assert_same_pasts(*pasts)
 
 
-def test_logits_may_come_as_models_return_them() -> None:
+@BOTH
+def test_logits_may_come_as_models_return_them(kernel: Any) -> None:
     logits, greedy = torch.randn(3, 1, 7), tiny.compiled(vocab_size=7, temperature=0.0)
-    keys: dict[str, Any] = {"seeds": [1, 2, 3], "positions": [0, 0, 0]}
-    assert (kernels.sample(logits, greedy, **keys).tokens == logits[:, 0].argmax(dim=1).numpy()).all()
-    with pytest.raises(ShapeError, match="dimensions"):
-        kernels.sample(torch.randn(3, 2, 7), greedy, **keys)
+    chosen = kernel(logits, greedy, seeds=[1, 2, 3], positions=[0, 0, 0]).tokens
+    assert np.asarray(chosen).tolist() == logits[:, 0].argmax(dim=1).tolist()
 
 
 @BOTH

@@ -49,7 +49,7 @@ def sample(
     """Chooses one token for each row of logits, as `foretoken.kernels.sample` does.
 
     Args:
-        logits: (rows, vocabulary) float32, contiguous, on any device.
+        logits: (rows, vocabulary) or (rows, 1, vocabulary) float32, contiguous, on any device.
         sampler: a compiled `Sampler`.
         seeds: (rows,) integers in 0..2^64.
         positions: (rows,) where in its text each new token stands, in 0..2^32.
@@ -70,6 +70,8 @@ def sample(
         >>> sample(torch.tensor([[0.0, 2.0, 1.5]]), greedy, seeds=[0], positions=[0])[:2]
         (tensor([1]), tensor([0.5000], dtype=torch.float64))
     """
+    if isinstance(logits, Tensor) and logits.ndim == 3 and logits.shape[1] == 1:
+        logits = logits[:, 0]
     check_logits(logits, sampler, rank=2)
     if stream not in (CHOICE, DRAFT):
         raise InvalidArgument(f"stream is {stream}: give {CHOICE} to choose or {DRAFT} to draft")
