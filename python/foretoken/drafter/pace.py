@@ -11,7 +11,7 @@ from .costs import Adaptive, DraftCosts, ForwardCosts
 from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
 
 _DECAY = 0.97  # weight of a judgement after the next one: about 30 are remembered
-_PRIOR, _PRIOR_WEIGHT = 0.6, 1.0  # a new drafter is believed to be right this often, as if judged this many times
+_PRIOR, _PRIOR_WEIGHT = 0.6, 2.0  # a new drafter is believed to be right this often, as if judged this many times
 _REACH = 2  # length of the first drafts; doubles whenever one that long was right to its end
 _MARGIN = 1.05  # a draft must promise this much, for timings are noisy
 _REST = 16  # forwards after which a drafter that was switched off is tried again; doubles with each failure
