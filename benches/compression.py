@@ -32,6 +32,11 @@ def splits(model: str, data: Path) -> tuple[list[str], list[str]]:
     return split(data, LanguageConfig.from_file(configs / f"{model}.json").sources)
 
 
+def spread(documents: Sequence[str], count: int | None) -> Sequence[str]:
+    """So many of the documents, at even distances: sources stand one behind the other."""
+    return documents if count is None else documents[:: max(1, len(documents) // count)][:count]
+
+
 def measured(model: str, train: Sequence[str], held_out: Sequence[str]) -> tuple[str, dict[str, float]]:
     """A model's name, and bits per byte by every measure, with what they were taken on."""
     pipeline = ft.load(model)
@@ -67,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser = _common.parser(__doc__)
     parser.add_argument("--model", action="append", help="may be repeated (default: tales, tales-draft, manual)")
     parser.add_argument("--data", type=Path, help="the data folder the models were trained on")
-    parser.add_argument("--documents", type=int, help="at most so many held-out documents, for a quick look")
+    parser.add_argument(
+        "--documents", type=int, help="so many held-out documents, evenly chosen, for a quick look"
+    )
     options = _common.parsed(parser, arguments)
     data = _common.data_folder(options.data)
     results = {}
@@ -79,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     else:
         for model in options.model or ["tales", "tales-draft", "manual"]:
             train, held_out = splits(model, data)
-            results |= dict([measured(model, train, held_out[: options.documents])])
+            results |= dict([measured(model, train, spread(held_out, options.documents))])
     measures = ("model", "5-gram", "xz -9e", "xz -9e, primed")
     rows = [
         (name, *(f"{found[measure]:.3f}" for measure in measures), found["documents"], found["bytes"])

@@ -105,3 +105,9 @@ def test_prompts_are_as_they_say() -> None:
         assert 20 <= min(counts) <= max(counts) <= 60
     assert sorted(_common.texts("tales", 50)) == sorted(row["text"] for row in rows[:50])
     assert _common.texts("manual", 4)[1::2] == [row["text"] for row in rows[65:67]]
+
+
+def test_documents_are_taken_at_even_distances() -> None:
+    documents = [str(i) for i in range(10)]
+    assert compression.spread(documents, 3) == ["0", "3", "6"]
+    assert compression.spread(documents, None) == compression.spread(documents, 50) == documents
