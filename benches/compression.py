@@ -72,9 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser = _common.parser(__doc__)
     parser.add_argument("--model", action="append", help="may be repeated (default: tales, tales-draft, manual)")
     parser.add_argument("--data", type=Path, help="the data folder the models were trained on")
-    parser.add_argument(
-        "--documents", type=int, help="so many held-out documents, evenly chosen, for a quick look"
-    )
+    parser.add_argument("--documents", type=int, help="so many held-out documents, evenly chosen, for a quick look")
     options = _common.parsed(parser, arguments)
     data = _common.data_folder(options.data)
     results = {}

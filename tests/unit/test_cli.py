@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +299,10 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 def test_ctrl_c_is_130(tmp_path: Path) -> None:
     """While it waits for the prompt, without a traceback."""
     command = [sys.executable, "-m", "foretoken", "generate", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Shells have what they start in the background ignore the signal, and children inherit that.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, preexec_fn=listen, **pipes) as run:
         assert run.stderr is not None
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not _reads(run.pid):
