@@ -257,6 +257,14 @@ def test_a_folder_of_another_configuration_is_refused(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("note", ["", "{", "[]", "{}", '{"steps": 8}'])
+def test_a_folder_with_another_note_is_refused(note: str, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(note)
+    with pytest.raises(InvalidArgument, match="another configuration"):
+        Run(config(), data, tmp_path)
+    assert (tmp_path / "run.json").read_text() == note
+
+
 @pytest.mark.parametrize("name", ["state.safetensors", "train.npy", "tokenizer.json"])
 def test_a_damaged_folder_is_refused_by_name(name: str, data: Path, tmp_path: Path) -> None:
     train(tmp_path, data)
