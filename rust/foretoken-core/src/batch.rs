@@ -1,6 +1,5 @@
 //! What `sample` and `verify` share: the arguments of a batch, its results, and rows over threads.
 
-use std::cell::RefCell;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +10,7 @@ use crate::history::History;
 use crate::logits::Scratch;
 use crate::noise::LIMIT;
 use crate::sampler::Sampler;
-use crate::verify::Residual;
+use crate::verify::Siblings;
 
 /// The rows of a call; every slice but `logits` has one entry a row.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +48,8 @@ pub struct Output {
     pub top_logprobs: Vec<f64>,
     /// How many drafted tokens each row accepted.
     pub accepted: Vec<i64>,
+    /// The places of the accepted tokens (rows, k), -1 as padding; none of `sample`.
+    pub path: Vec<i64>,
     pub(crate) mu: Vec<Option<f64>>,
 }
 
@@ -60,6 +61,7 @@ impl Output {
         self.top_tokens.append(&mut other.top_tokens);
         self.top_logprobs.append(&mut other.top_logprobs);
         self.accepted.append(&mut other.accepted);
+        self.path.append(&mut other.path);
         self.mu.append(&mut other.mu);
     }
 
@@ -79,11 +81,25 @@ impl Output {
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     pub scratch: Scratch,
-    pub residual: Residual,
+    pub siblings: Siblings,
 }
 
-thread_local! {
-    static SPACE: RefCell<Space> = RefCell::default();
+/// Spaces that no call is using: a warm call allocates nothing, whatever thread it comes from.
+static SPACES: Mutex<Vec<Space>> = Mutex::new(Vec::new());
+
+/// How many spaces are kept; one holds some 1.5 MB for a vocabulary of 128 k.
+const KEPT: usize = 16;
+
+/// Calls `work` with a space of its own. Never waits, so a lock that `fork` copied as taken does no harm.
+fn with_space<T>(work: impl FnOnce(&mut Space) -> T) -> T {
+    let mut space = SPACES.try_lock().ok().and_then(|mut spaces| spaces.pop()).unwrap_or_default();
+    let result = work(&mut space);
+    if let Ok(mut spaces) = SPACES.try_lock()
+        && spaces.len() < KEPT
+    {
+        spaces.push(space);
+    }
+    result
 }
 
 impl Batch<'_> {
@@ -155,7 +171,7 @@ impl Batch<'_> {
     pub(crate) fn each(&self, work: impl Fn(usize, &mut Space, &mut Output) -> Result<()> + Sync) -> Result<Output> {
         let some = |range: Range<usize>| {
             let mut output = Output::default();
-            SPACE.with_borrow_mut(|space| range.into_iter().try_for_each(|row| work(row, space, &mut output)))?;
+            with_space(|space| range.into_iter().try_for_each(|row| work(row, space, &mut output)))?;
             Ok(output)
         };
         let threads = self.threads.min(self.count);
@@ -165,10 +181,13 @@ impl Batch<'_> {
         let share = self.count.div_ceil(threads);
         let parts: Vec<Result<Output>> = std::thread::scope(|scope| {
             let some = &some;
-            let starts = (0..self.count).step_by(share);
+            let starts = (share..self.count).step_by(share);
             let workers: Vec<_> =
                 starts.map(|start| scope.spawn(move || some(start..self.count.min(start + share)))).collect();
-            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            // The calling thread works, too: one thread less to start, which takes as long as a row of 128 k logits.
+            let own = std::iter::once(some(0..share));
+            own.chain(workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))))
+                .collect()
         });
         let mut output = Output::default();
         for part in parts {

@@ -1,9 +1,9 @@
 //! Who decides: noise, or in tests a script that takes every branch in turn and so computes a law exactly.
 
 use crate::kept::{Kept, maximum};
-use crate::noise::{Cuts, Place, gumbel};
-use crate::scan::{BLOCK, Logit, Row, descending};
-use crate::simd::words;
+use crate::noise::{Cuts, Place};
+use crate::scan::{Logit, Row};
+use crate::simd::Words;
 
 /// A decision, and how far the runner-up was behind in score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,8 +16,8 @@ pub struct Choice {
 
 /// Two kinds of decision; every random thing a kernel does goes through these.
 pub trait Chance {
-    /// True with probability `min(1, p / q)`.
-    fn bernoulli(&mut self, stream: u32, position: u32, p: f64, q: f64) -> bool;
+    /// True with probability `min(1, p / q)`; `rank` tells decisions of one position and stream apart.
+    fn bernoulli(&mut self, stream: u32, position: u32, rank: u32, p: f64, q: f64) -> bool;
 
     /// One of the kept tokens, with the probability their scores give it.
     fn choice(&mut self, stream: u32, position: u32, kept: &Kept) -> Choice;
@@ -33,9 +33,9 @@ pub struct Noise {
 }
 
 impl Chance for Noise {
-    fn bernoulli(&mut self, stream: u32, position: u32, p: f64, q: f64) -> bool {
+    fn bernoulli(&mut self, stream: u32, position: u32, rank: u32, p: f64, q: f64) -> bool {
         let place = Place { seed: self.seed, row: self.row, position, stream };
-        place.uniform(0) * q < p
+        place.uniform(rank) * q < p
     }
 
     fn choice(&mut self, stream: u32, position: u32, kept: &Kept) -> Choice {
@@ -47,7 +47,7 @@ impl Chance for Noise {
             Kept::List(list) => {
                 let (mut lead, top) = (Lead::new(), maximum(list));
                 for candidate in list {
-                    lead.offer(candidate.token, candidate.x - top, || place.word(candidate.token));
+                    lead.offer(candidate.token, candidate.x - top, place, || place.upper(candidate.token));
                 }
                 lead.choice()
             }
@@ -77,12 +77,12 @@ impl Lead {
         if shortfall > REACH { None } else { Some(self.cuts.at(shortfall)) }
     }
 
-    fn offer(&mut self, token: u32, x: f64, word: impl FnOnce() -> u32) {
-        if let Some(cut) = self.cut(x) {
-            let word = word();
-            if word >= cut {
-                self.score(token, x + gumbel(word));
-            }
+    /// Takes a token into account, whose noise at `place` begins with `upper`.
+    fn offer(&mut self, token: u32, x: f64, place: Place, upper: impl FnOnce() -> u32) {
+        if let Some(cut) = self.cut(x)
+            && upper() >= cut >> 16
+        {
+            self.score(token, x + place.gumbel(token));
         }
     }
 
@@ -99,44 +99,33 @@ impl Lead {
     }
 }
 
-/// How many blocks of logits get their noise together.
-const GROUP: usize = 16;
-
-/// How many draws of four words a block takes.
-const FOURS: usize = BLOCK / 4;
-
 /// The argmax of scores plus Gumbel noise, exact, with two logarithms only for those that can still come second.
 ///
 /// Scores are counted from the largest: next to 1e30 noise would be rounded away, and a tie would be no coin toss.
 fn best_of_row<V: Logit>(row: Row<V>, temperature: f64, place: Place) -> Choice {
     let mut lead = Lead::new();
     let top = row.max().wide() / temperature;
-    let mut visit = |group: usize| {
-        let start = group * GROUP;
-        let maxima = &row.maxima[start..row.maxima.len().min(start + GROUP)];
-        let mut cuts = [None; GROUP];
-        for (cut, &maximum) in cuts.iter_mut().zip(maxima).filter(|(_, maximum)| **maximum > V::BANNED) {
-            *cut = lead.cut(maximum.wide() / temperature - top);
-        }
-        if cuts == [None; GROUP] {
+    let score = |value: V| value.wide() / temperature - top;
+    let mut visit = |chunk: usize| {
+        let maximum = row.chunks[chunk];
+        let Some(cut) = lead.cut(score(maximum)).filter(|_| row.has(0, maximum)) else { return };
+        let words = Words::new(place, chunk);
+        if words.most() < cut >> 16 {
             return;
         }
-        let words = words::<{ GROUP * FOURS }>(place, (start * FOURS) as u32);
-        let most: [u32; GROUP * FOURS] = std::array::from_fn(|j| words.iter().fold(0, |most, lane| most.max(lane[j])));
-        for (index, (cut, most)) in cuts.into_iter().zip(most.chunks_exact(FOURS)).enumerate() {
-            let Some(cut) = cut.filter(|cut| most.iter().any(|word| word >= cut)) else { continue };
-            let (first, block) = row.block(start + index);
-            for (offset, &value) in block.iter().enumerate() {
-                let word = words[offset & 3][index * FOURS + (offset >> 2)];
-                if word >= cut && value > V::BANNED {
-                    lead.offer((first + offset) as u32, value.wide() / temperature - top, || word);
+        for (lane, &maximum) in row.lanes[chunk].iter().enumerate().filter(|(_, maximum)| **maximum > V::BANNED) {
+            if let Some(cut) = lead.cut(score(maximum)).filter(|cut| words.most_of(lane) >= *cut >> 16) {
+                for (token, value) in row.lane(chunk, lane) {
+                    if words.of(token) >= cut >> 16 && row.has(token, value) {
+                        lead.offer(token, score(value), place, || words.of(token));
+                    }
                 }
             }
         }
     };
-    // The group of the maximum first: it raises the bar for all others, in whatever order the logits stand.
-    let first = (0..row.maxima.len()).min_by(|&a, &b| descending(&row.maxima[a], &row.maxima[b])).unwrap_or(0) / GROUP;
+    // The chunk of the maximum first: it raises the bar for all others, in whatever order the logits stand.
+    let first = row.chunks.iter().position(|maximum| *maximum == row.max()).unwrap_or(0);
     visit(first);
-    (0..row.maxima.len().div_ceil(GROUP)).filter(|&group| group != first).for_each(visit);
+    (0..row.chunks.len()).filter(|&chunk| chunk != first).for_each(visit);
     lead.choice()
 }

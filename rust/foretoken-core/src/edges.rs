@@ -20,6 +20,16 @@ pub(crate) struct Fan {
 impl Fan {
     pub const NONE: Self = Self { a: EMPTY, b: 0 };
 
+    /// As two numbers, for a file.
+    pub fn words(self) -> [u32; 2] {
+        [self.a, self.b]
+    }
+
+    /// From two numbers, right or wrong: see `Edges::check`.
+    pub fn from_words([a, b]: [u32; 2]) -> Self {
+        Self { a, b }
+    }
+
     fn block(self) -> Option<(usize, u32)> {
         (self.a != EMPTY && self.a & BLOCK != 0).then_some(((self.a & !BLOCK) as usize, self.b))
     }
@@ -34,6 +44,40 @@ pub(crate) struct Edges {
 }
 
 impl Edges {
+    /// From the slots of a file; what states had given up is not used again.
+    pub fn from_slots(slots: Vec<(u32, u32)>) -> Self {
+        Self { slots, free: Default::default() }
+    }
+
+    pub fn slots(&self) -> &[(u32, u32)] {
+        &self.slots
+    }
+
+    /// Whether a state may have these transitions: all slots there, used by no other state (`used` has a bit for each), as many
+    /// full ones as it says, so that a search ends, and no target outside the states.
+    pub fn check(&self, fan: Fan, states: usize, used: &mut [u64]) -> bool {
+        let Some((offset, count)) = fan.block() else {
+            return fan.a == EMPTY || (fan.b as usize) < states;
+        };
+        if !(2..=1 << 30).contains(&count) {
+            return false;
+        }
+        let size = capacity(count);
+        let Some(block) = self.slots.get(offset..offset + size) else { return false };
+        for slot in offset..offset + size {
+            let (word, bit) = (&mut used[slot / 64], 1 << (slot % 64));
+            if *word & bit != 0 {
+                return false;
+            }
+            *word |= bit;
+        }
+        let full = |slot: &&(u32, u32)| slot.0 != EMPTY;
+        let (front, back) = block.split_at(if count <= LIST { count as usize } else { size });
+        front.iter().filter(full).count() == count as usize
+            && back.iter().filter(full).count() == 0
+            && block.iter().filter(full).all(|slot| slot.0 < BLOCK && (slot.1 as usize) < states)
+    }
+
     /// Where `token` leads from a state.
     pub fn get(&self, fan: Fan, token: u32) -> Option<u32> {
         let Some((offset, count)) = fan.block() else {

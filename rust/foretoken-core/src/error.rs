@@ -116,6 +116,26 @@ pub enum Error {
         /// How many places a row has.
         places: usize,
     },
+    /// A drafted token whose parent does not stand before it.
+    #[error("row {row} has parent {parent} in place {place}: give an earlier place, or -1 for what follows the text")]
+    DraftParent {
+        /// The row of the batch.
+        row: usize,
+        /// The place in the block.
+        place: usize,
+        /// The place that was given.
+        parent: i64,
+    },
+    /// A sparse law that names a token twice.
+    #[error("row {row}, place {place}: the drafter's law names token {token} twice, give each token once")]
+    DraftTwice {
+        /// The row of the batch.
+        row: usize,
+        /// The place in the block.
+        place: usize,
+        /// The token.
+        token: i64,
+    },
     /// A probability of the drafter that is none.
     #[error(
         "row {row}, place {place}: the drafter gives token {token} probability {probability}, expected one in [0, 1]"
@@ -126,7 +146,7 @@ pub enum Error {
         /// The place in the block.
         place: usize,
         /// The token.
-        token: usize,
+        token: i64,
         /// What was given.
         probability: f64,
     },
@@ -200,6 +220,46 @@ pub enum Error {
         /// What is wrong with them.
         reason: String,
     },
+    /// A weight that is no number.
+    #[error("weight {name} holds NaN or infinity in place {place}: the model diverged, or its file is broken")]
+    Weight {
+        /// Its name, without that of its block.
+        name: &'static str,
+        /// The first such place.
+        place: usize,
+    },
+    /// A part of a model that does not fit the others.
+    #[error("{name} has {given} entries, the configuration asks for {expected}: pass what belongs together")]
+    Part {
+        /// What does not fit.
+        name: &'static str,
+        /// The size that was given.
+        given: usize,
+        /// The size that fits.
+        expected: usize,
+    },
+    /// More memory than there is.
+    #[error("there is no memory for {bytes} bytes more of a cache: ask for fewer rows, or a smaller capacity")]
+    Allocation {
+        /// What was asked for.
+        bytes: usize,
+    },
+    /// A score of a lattice that is NaN or +inf.
+    #[error(
+        "{name} of row {row} has {value} at position {position}, entry {place}: give numbers, and -inf to what cannot be"
+    )]
+    Score {
+        /// The argument.
+        name: &'static str,
+        /// The row of the batch.
+        row: usize,
+        /// The position in the row.
+        position: usize,
+        /// The place among the numbers of that position.
+        place: usize,
+        /// What was given.
+        value: f64,
+    },
     /// A file that cannot be read or written.
     #[error("{path} cannot be {action}: {reason}")]
     File {
@@ -240,18 +300,22 @@ impl Error {
             | Self::Position { .. }
             | Self::RowStarted { .. }
             | Self::UnknownRow { .. }
-            | Self::TokenId { .. } => Kind::InvalidArgument,
-            Self::Shape { .. } => Kind::Shape,
+            | Self::TokenId { .. }
+            | Self::Weight { .. } => Kind::InvalidArgument,
+            Self::Shape { .. } | Self::Part { .. } => Kind::Shape,
             Self::NotANumber { .. }
             | Self::TwoInfinities { .. }
             | Self::InfinityBanned { .. }
+            | Self::Score { .. }
             | Self::NothingLeft { .. } => Kind::Logits,
             Self::DraftToken { .. }
             | Self::DraftLength { .. }
+            | Self::DraftParent { .. }
+            | Self::DraftTwice { .. }
             | Self::DraftProbability { .. }
             | Self::DraftImpossible { .. }
             | Self::DraftSum { .. } => Kind::Draft,
-            Self::TooLarge { .. } | Self::Memory { .. } => Kind::Limit,
+            Self::TooLarge { .. } | Self::Memory { .. } | Self::Allocation { .. } => Kind::Limit,
             Self::Corpus { .. } | Self::File { .. } => Kind::Checkpoint,
         }
     }

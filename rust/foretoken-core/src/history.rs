@@ -112,6 +112,13 @@ impl<'a> Ahead<'a> {
     pub fn new(history: &'a mut History) -> Self {
         Self { before: (history.tokens.len(), history.mu), history }
     }
+
+    /// Takes back all but the first `count` tokens that were added, and sets Mirostat's bound of then.
+    pub(crate) fn rewind(&mut self, count: usize, mu: Option<f64>) {
+        let length = self.before.0 + count;
+        self.history.truncate(length);
+        self.history.mu = mu;
+    }
 }
 
 impl Deref for Ahead<'_> {

@@ -20,7 +20,7 @@ pub struct Candidate {
 pub enum Kept<'a> {
     /// One token: the best at temperature 0, or the one with +inf; and its lead over the next.
     One(u32, f64),
-    /// The model's row, over a temperature.
+    /// The model's row or a prefix of its most probable tokens, over a temperature.
     Raw(Row<'a, f32>, f64),
     /// The row after constraints and penalties, over a temperature.
     Edited(Row<'a, f64>, f64),
@@ -62,8 +62,8 @@ impl Kept<'_> {
                     f64::NEG_INFINITY
                 }
             }
-            Self::Raw(row, t) => row.values[token as usize].wide() / t,
-            Self::Edited(row, t) => row.values[token as usize].wide() / t,
+            Self::Raw(row, t) => score(row, t, token),
+            Self::Edited(row, t) => score(row, t, token),
             Self::List(list) => list.iter().find(|kept| kept.token == token).map_or(f64::NEG_INFINITY, |kept| kept.x),
         }
     }
@@ -81,15 +81,20 @@ impl Kept<'_> {
     /// Writes the law (vocabulary): the probability of each token.
     pub fn law(&self, law: &mut [f64]) {
         match *self {
-            Self::Raw(row, t) => spread(row, t, law),
-            Self::Edited(row, t) => spread(row, t, law),
-            Self::One(..) | Self::List(_) => {
+            Self::Raw(row, t) if row.is_whole() => spread(row, t, law),
+            Self::Edited(row, t) if row.is_whole() => spread(row, t, law),
+            _ => {
                 let softmax = self.softmax();
                 law.fill(0.0);
                 self.each(|token, x| law[token as usize] = softmax.of(x));
             }
         }
     }
+}
+
+fn score<V: Logit>(row: Row<V>, temperature: f64, token: u32) -> f64 {
+    let value = row.values[token as usize];
+    if row.has(token, value) { value.wide() / temperature } else { f64::NEG_INFINITY }
 }
 
 /// The largest score.

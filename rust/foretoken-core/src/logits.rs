@@ -6,19 +6,20 @@ use crate::error::{Error, Result};
 use crate::history::History;
 use crate::kept::{Candidate, Kept};
 use crate::noise::XTC;
+use crate::nucleus::Weights;
 use crate::sampler::Sampler;
-use crate::scan::{Logit, Row, inspect};
+use crate::scan::{Logit, Maxima, Row, inspect};
 use crate::truncate::{mirostat, surprise, truncate};
 
 /// Buffers that are used again for every row, so that a warm call allocates nothing.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    pub(crate) maxima: Vec<f32>,
+    pub(crate) maxima: Maxima<f32>,
     pub(crate) bounds: Vec<f32>,
     pub(crate) list: Vec<Candidate>,
-    weights: Vec<f64>,
+    weights: Weights,
     edited: Vec<f64>,
-    edited_maxima: Vec<f64>,
+    edited_maxima: Maxima<f64>,
     edited_bounds: Vec<f64>,
 }
 
@@ -46,7 +47,7 @@ impl Sampler {
     ) -> Result<Kept<'a>> {
         let Scratch { maxima, bounds, list, weights, edited, edited_maxima, edited_bounds } = scratch;
         let raw = Row::new(logits, maxima);
-        let infinite = inspect(logits, raw.maxima, site.row)?;
+        let infinite = inspect(&raw, site.row)?;
         let edits = self.edits(history);
         if edits {
             edited.clear();
@@ -73,6 +74,7 @@ impl Sampler {
             Ok(self.decide(raw, site, history, chance, (list, bounds, weights), Kept::Raw))
         }
     }
+
     /// Mirostat's bound once a token has been drawn from `kept`; none without Mirostat.
     pub(crate) fn next_mu(&self, history: &History, kept: &Kept, token: u32) -> Option<f64> {
         if self.mirostat_tau == 0.0 {
@@ -92,7 +94,7 @@ impl Sampler {
         site: Site,
         history: &History,
         chance: &mut impl Chance,
-        (list, bounds, weights): (&'a mut Vec<Candidate>, &mut Vec<V>, &mut Vec<f64>),
+        (list, bounds, weights): (&'a mut Vec<Candidate>, &mut Vec<V>, &mut Weights),
         whole: impl FnOnce(Row<'a, V>, f64) -> Kept<'a>,
     ) -> Kept<'a> {
         if self.is_greedy() {
@@ -103,12 +105,14 @@ impl Sampler {
             mirostat(row, self.temperature, self.mu(history), list);
             return Kept::List(list);
         }
-        let xtc = self.xtc_probability > 0.0 && chance.bernoulli(XTC, site.position, self.xtc_probability, 1.0);
+        let xtc = self.xtc_probability > 0.0 && chance.bernoulli(XTC, site.position, 0, self.xtc_probability, 1.0);
         if !self.truncates(xtc) {
             return whole(row, self.temperature);
         }
-        truncate(self, row, xtc, list, bounds, weights);
-        Kept::List(list)
+        match truncate(self, row, xtc, list, bounds, weights) {
+            Some(end) => whole(row.until(end), self.temperature),
+            None => Kept::List(list),
+        }
     }
 
     /// Whether a step before temperature changes this row.

@@ -8,35 +8,40 @@ use std::sync::LazyLock;
 
 /// Gumbel noise of a choice, one number a token.
 pub const CHOICE: u32 = 0;
-/// Uniform noise of the ratio test.
+/// Uniform noise of the ratio test, one number a sibling.
 pub const ACCEPT: u32 = 1;
 /// Uniform noise of XTC.
 pub const XTC: u32 = 2;
 /// Gumbel noise of the draw after a rejection.
 pub const RESIDUAL: u32 = 3;
-/// Gumbel noise of a drafter that is verified by rejection.
+/// Gumbel noise of a drafter that is verified by rejection; every stream from here on is a drafter's.
 pub const DRAFT: u32 = 4;
+
+/// Set in a stream's number where the lower halves of words are drawn.
+const LOWER: u32 = 1 << 31;
 
 /// One more than the largest position, row and token that the counter can tell apart.
 pub const LIMIT: i64 = 1 << 32;
 
+/// What the rounds of Philox4x32 multiply by.
+pub(crate) const PHILOX: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+
+/// The keys of the ten rounds.
+fn rounds([mut k0, mut k1]: [u32; 2]) -> [[u32; 2]; 10] {
+    std::array::from_fn(|_| {
+        let key = [k0, k1];
+        (k0, k1) = (k0.wrapping_add(0x9E37_79B9), k1.wrapping_add(0xBB67_AE85));
+        key
+    })
+}
+
 /// The ten rounds of Philox4x32.
-#[allow(clippy::inline_always)] // here and below: a call would keep the loops of `simd.rs` from vectorising
-#[inline(always)]
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-    let [mut a, mut b, mut c, mut d] = counter;
-    let [mut k0, mut k1] = key;
-    for _ in 0..10 {
-        let first = u64::from(a) * 0xD251_1F53;
-        let second = u64::from(c) * 0xCD9E_8D57;
-        a = (second >> 32) as u32 ^ b ^ k0;
-        b = second as u32;
-        c = (first >> 32) as u32 ^ d ^ k1;
-        d = first as u32;
-        k0 = k0.wrapping_add(0x9E37_79B9);
-        k1 = k1.wrapping_add(0xBB67_AE85);
-    }
-    [a, b, c, d]
+    rounds(key).into_iter().fold(counter, |[a, b, c, d], [k0, k1]| {
+        let first = u64::from(a) * u64::from(PHILOX[0]);
+        let second = u64::from(c) * u64::from(PHILOX[1]);
+        [(second >> 32) as u32 ^ b ^ k0, second as u32, (first >> 32) as u32 ^ d ^ k1, first as u32]
+    })
 }
 
 /// Where noise is drawn: a seed, the index of a sample, a place in its text, and a stream.
@@ -53,18 +58,27 @@ pub struct Place {
 }
 
 impl Place {
-    /// The four words of tokens `4 * block` to `4 * block + 3`.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    pub fn words(self, block: u32) -> [u32; 4] {
-        let key = [self.seed as u32, (self.seed >> 32) as u32];
-        philox([block, self.position, self.row, self.stream], key)
+    fn key(self) -> [u32; 2] {
+        [self.seed as u32, (self.seed >> 32) as u32]
     }
 
-    /// The word of one token.
-    #[inline]
+    /// The keys of Philox's rounds here.
+    pub(crate) fn keys(self) -> [[u32; 2]; 10] {
+        rounds(self.key())
+    }
+
+    /// The word of one token: two halves of 16 bits, drawn apart.
+    ///
+    /// One draw of Philox holds the upper halves of eight tokens. They alone decide whether a token can still win, so the
+    /// lower halves of nearly all are never drawn.
     pub fn word(self, token: u32) -> u32 {
-        self.words(token >> 2)[(token & 3) as usize]
+        self.upper(token) << 16 | Self { stream: self.stream | LOWER, ..self }.upper(token)
+    }
+
+    /// The upper half of that word: token `8b + w + 4h` has half `h` (0: the lower) of word `w` of block `b`.
+    pub(crate) fn upper(self, token: u32) -> u32 {
+        let words = philox([token >> 3, self.position, self.row, self.stream], self.key());
+        (words[(token & 3) as usize] >> ((token & 4) * 4)) & 0xFFFF
     }
 
     /// A number in (0, 1), never 0 and never 1.

@@ -83,6 +83,15 @@ pub(crate) fn check_draft(k: i64) -> Result<usize> {
     }
 }
 
+/// Refuses drafts of many rows that together would be larger than a call may return.
+pub(crate) fn check_drafts(rows: usize, k: usize) -> Result<()> {
+    let (given, limit) = (rows.saturating_mul(k), 1 << 26);
+    if given > limit {
+        return Err(Error::TooLarge { name: "the drafts of all rows", unit: "tokens", given, limit });
+    }
+    Ok(())
+}
+
 /// Refuses a text that would become longer than the index can number.
 pub(crate) fn check_length(have: usize, more: usize) -> Result<()> {
     match have.checked_add(more) {

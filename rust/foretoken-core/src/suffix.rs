@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::automaton::{Automaton, End, Follower, Match};
 use crate::corpus::{Corpus, Stock, check_match};
 use crate::error::{Error, Result};
-use crate::rows::{Rows, check_draft, check_length, check_tokens};
+use crate::rows::{Rows, check_draft, check_drafts, check_length, check_tokens};
 
 /// Guesses, token by token, what most often followed the longest match.
 #[derive(Debug)]
@@ -28,6 +28,19 @@ pub struct Guess {
     pub probabilities: Vec<f64>,
     /// How many tokens at the end of the row the first guess was looked up by; 0 if there is no guess.
     pub match_length: usize,
+}
+
+/// What several rows may go on with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Guesses {
+    /// Tokens (rows, k), -1 as padding.
+    pub tokens: Vec<i64>,
+    /// As in `Guess` (rows, k), 0 as padding.
+    pub probabilities: Vec<f64>,
+    /// How many tokens each row has.
+    pub counts: Vec<i64>,
+    /// As in `Guess`, of each row.
+    pub match_lengths: Vec<i64>,
 }
 
 impl Suffix {
@@ -77,13 +90,9 @@ impl Suffix {
         self.rows.with(row, |held| {
             let old = held.tokens.len();
             held.append(tokens)?;
-            match &self.corpus {
-                Some(corpus) if tokens.len() <= self.max_match as usize => {
-                    let stock = corpus.read();
-                    if held.seen == Some(stock.version) {
-                        held.follow(&stock, old, self.max_match);
-                    }
-                }
+            let stock = self.corpus.as_ref().filter(|_| tokens.len() <= self.max_match as usize);
+            match stock.and_then(|corpus| corpus.glance()) {
+                Some(stock) if held.seen == Some(stock.version) => held.follow(&stock, old, self.max_match),
                 _ => held.seen = None,
             }
             Ok(())
@@ -94,11 +103,38 @@ impl Suffix {
     ///
     /// Each is the token that most often (among equals, most recently) followed the longest end of row + draft, of at most
     /// `max_match` tokens, that anything followed: in the row itself, or in the corpus where the match is longer there. The
-    /// draft ends where that match is shorter than `min_match`.
+    /// draft ends where that match is shorter than `min_match`. A corpus that is being changed at this moment is not waited for,
+    /// and not asked.
     pub fn propose(&self, row: i64, k: i64) -> Result<Guess> {
         let k = check_draft(k)?;
+        let mut guess = Guess::default();
+        guess.match_length = self.propose_into(row, k, &mut guess)?;
+        Ok(guess)
+    }
+
+    /// `propose` for several rows in one call.
+    pub fn propose_rows(&self, rows: &[i64], k: i64) -> Result<Guesses> {
+        let k = check_draft(k)?;
+        check_drafts(rows.len(), k)?;
+        let mut all = Guesses::default();
+        let mut guess = Guess::default();
+        for (line, &row) in rows.iter().enumerate() {
+            guess.tokens.clear();
+            guess.probabilities.clear();
+            all.match_lengths.push(self.propose_into(row, k, &mut guess)? as i64);
+            all.counts.push(guess.tokens.len() as i64);
+            all.tokens.extend(&guess.tokens);
+            all.tokens.resize((line + 1) * k, -1);
+            all.probabilities.extend(&guess.probabilities);
+            all.probabilities.resize((line + 1) * k, 0.0);
+        }
+        Ok(all)
+    }
+
+    /// Adds at most `k` guesses to an empty list; how many tokens the first was looked up by.
+    fn propose_into(&self, row: i64, k: usize, guess: &mut Guess) -> Result<usize> {
         self.rows.with(row, |held| {
-            let stock = self.corpus.as_ref().map(|corpus| corpus.read());
+            let stock = self.corpus.as_ref().and_then(|corpus| corpus.glance());
             if let Some(stock) = stock.as_ref().filter(|stock| held.seen != Some(stock.version)) {
                 held.shared = Match::default();
                 let old = held.tokens.len().saturating_sub(self.max_match as usize);
@@ -107,7 +143,7 @@ impl Suffix {
             }
             let mut own = held.automaton.tail(&held.end, self.max_match);
             let mut shared = held.shared;
-            let mut guess = Guess::default();
+            let mut match_length = 0;
             for _ in 0..k {
                 let here = held.automaton.follower(own);
                 let there = stock.as_ref().and_then(|stock| stock.automaton.follower(shared));
@@ -117,7 +153,7 @@ impl Suffix {
                     break;
                 };
                 if guess.tokens.is_empty() {
-                    guess.match_length = length as usize;
+                    match_length = length as usize;
                 }
                 guess.tokens.push(i64::from(token));
                 guess.probabilities.push(probability);
@@ -126,7 +162,7 @@ impl Suffix {
                     shared = stock.automaton.advance(shared, token, self.max_match);
                 }
             }
-            Ok(guess)
+            Ok(match_length)
         })
     }
 

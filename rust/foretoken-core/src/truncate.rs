@@ -5,21 +5,25 @@
 
 use crate::kept::{Candidate, maximum};
 use crate::noise::{exp, ln};
+use crate::nucleus::{Weights, nucleus};
 use crate::sampler::Sampler;
-use crate::scan::{Logit, Row, descending, sum, sum_from};
-use crate::simd::exps;
+use crate::scan::{Last, Logit, Row, descending};
+
+/// A longer prefix of a row is not copied: drawing from the row as it lies is faster.
+const LISTED: usize = 1024;
 
 /// Fills `list` with the tokens of a row that survive, as the sampler says; `xtc` is whether XTC happens here.
 ///
-/// The row holds no +inf and at least one token that may be drawn.
+/// If they are a long prefix of the row's most probable tokens, says instead where it ends. The row holds no +inf and
+/// at least one token that may be drawn.
 pub(crate) fn truncate<V: Logit>(
     sampler: &Sampler,
     row: Row<V>,
     xtc: bool,
     list: &mut Vec<Candidate>,
     bounds: &mut Vec<V>,
-    weights: &mut Vec<f64>,
-) {
+    weights: &mut Weights,
+) -> Option<Last> {
     let t = sampler.temperature;
     let top = row.max().wide() / t;
     let lowest = if sampler.top_n_sigma > 0.0 { top - sampler.top_n_sigma * deviation(row, t) } else { f64::MIN };
@@ -29,7 +33,14 @@ pub(crate) fn truncate<V: Logit>(
         list.retain(|candidate| candidate.x >= lowest);
         top_p(list, top, sampler.top_p);
     } else if sampler.top_p < 1.0 && lowest == f64::MIN {
-        top_p_of_row(row, t, top, sampler.top_p, list, weights);
+        let (end, count) = nucleus(row, t, sampler.top_p, weights);
+        if count > LISTED && sampler.min_p == 0.0 && sampler.typical_p == 1.0 && !xtc {
+            return Some(end);
+        }
+        let prefix = row.until(end);
+        prefix.each(V::below(end.x * t), |token, value| {
+            list.push(Candidate { token, x: value.wide() / t, rank: 0.0 });
+        });
     } else {
         // exp(ln p) may miss p by an ulp or two, so that min_p itself decides below.
         let likely =
@@ -46,6 +57,7 @@ pub(crate) fn truncate<V: Logit>(
     if xtc {
         exclude_top_choices(list, sampler.xtc_threshold);
     }
+    None
 }
 
 /// Mirostat 2 (2007.14966): keeps tokens of at most `mu` bits of surprise, or else the best.
@@ -55,7 +67,7 @@ pub(crate) fn mirostat<V: Logit>(row: Row<V>, temperature: f64, mu: f64, list: &
     let surprise = |x: f64| (top - x + log_sum) / std::f64::consts::LN_2;
     list.clear();
     collect(row, temperature, (top + log_sum - mu * std::f64::consts::LN_2 - 1e-9).min(top), list);
-    let best = list.iter().find(|candidate| candidate.x == top).copied();
+    let best = list.iter().filter(|candidate| candidate.x == top).min_by_key(|candidate| candidate.token).copied();
     list.retain(|candidate| surprise(candidate.x) <= mu);
     if list.is_empty() {
         list.extend(best);
@@ -115,54 +127,16 @@ fn top_p(list: &mut Vec<Candidate>, top: f64, mass: f64) {
         for candidate in &mut *list {
             candidate.rank = -candidate.x;
         }
-        prefix(list, 0, 0.0, mass, |x| exp(x - top) / sum);
+        prefix(list, mass, |x| exp(x - top) / sum);
     }
 }
 
-/// The same on a whole row: bisects for the weight at which the prefix ends, and sorts the few tokens near it.
-fn top_p_of_row<V: Logit>(
-    row: Row<V>,
-    temperature: f64,
-    top: f64,
-    mass: f64,
-    list: &mut Vec<Candidate>,
-    weights: &mut Vec<f64>,
-) {
-    weights.resize(row.values.len(), 0.0);
-    exps(row.values, temperature, top, weights);
-    let total = sum(weights);
-    let reaches = |bound: f64| sum_from(weights, bound) / total;
-    // Tokens less probable than (1 - mass)/V sum to less than 1 - mass, so those from `low` on reach it.
-    let (mut low, mut high) = (total * (1.0 - mass) / weights.len() as f64 * 0.999, 2.0f64);
-    for _ in 0..10 {
-        let middle = f64::from_bits(low.to_bits().midpoint(high.to_bits()));
-        if reaches(middle) >= mass {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    let mut each = |range: std::ops::Range<f64>| {
-        let within = (0u32..).zip(&*weights).zip(row.values).filter(|((_, weight), _)| range.contains(*weight));
-        list.extend(within.map(|((token, _), value)| {
-            let x = value.wide() / temperature;
-            Candidate { token, x, rank: -x }
-        }));
-        list.len()
-    };
-    let sure = each(high..f64::INFINITY);
-    each(low..high);
-    prefix(list, sure, reaches(high), mass, |x| exp(x - top) / total);
-}
-
-/// Keeps the first candidates, lowest rank first (ties: lowest id), until their probabilities sum to `mass`.
-///
-/// The first `start` stand before all others and sum to `before`. Only the end of the prefix is put in order: what
+/// Keeps the first candidates, lowest rank first (ties: lowest id), until their probabilities sum to `mass`. Only the end of the prefix is put in order: what
 /// surely lies before it is summed as it stands. Prefixes are mostly short, so the first guess is 32 candidates, and
 /// eight times as many each time that is too few.
-fn prefix(list: &mut Vec<Candidate>, mut start: usize, mut before: f64, mass: f64, p: impl Fn(f64) -> f64) {
+fn prefix(list: &mut Vec<Candidate>, mass: f64, p: impl Fn(f64) -> f64) {
     let order = |a: &Candidate, b: &Candidate| descending(&b.rank, &a.rank).then(a.token.cmp(&b.token));
-    let (mut end, mut guess) = (list.len(), 32);
+    let (mut start, mut before, mut end, mut guess) = (0, 0.0, list.len(), 32);
     while end - start > 32 {
         let middle = if end == list.len() { (start + guess).min(end - 1) } else { start.midpoint(end) };
         list[start..end].select_nth_unstable_by(middle - start, order);
@@ -192,7 +166,7 @@ fn typical(list: &mut Vec<Candidate>, top: f64, mass: f64) {
     for candidate in &mut *list {
         candidate.rank = (surprise(candidate.x) - entropy).abs();
     }
-    prefix(list, 0, 0.0, mass, p);
+    prefix(list, mass, p);
 }
 
 /// XTC: of the tokens with at least this probability only the least probable stays (oobabooga#6335).

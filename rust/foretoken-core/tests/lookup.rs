@@ -1,6 +1,7 @@
 //! The look-up drafters against rescans of the whole text, which are slow and obviously right.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use foretoken_core::corpus::Corpus;
 use foretoken_core::error::{Error, Kind};
@@ -9,58 +10,14 @@ use foretoken_core::suffix::{Guess, Suffix};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What `NGram::propose` promises, by rescanning.
-fn ngram_by_rescan(text: &[i64], max_n: usize, min_n: usize, k: usize) -> (Vec<i64>, usize) {
-    for n in (min_n..=max_n).rev().filter(|&n| n < text.len()) {
-        let gram = &text[text.len() - n..];
-        if let Some(place) = (n..text.len()).rev().find(|&end| &text[end - n..end] == gram) {
-            let mut copy = text.to_vec();
-            (0..k).for_each(|step| copy.push(copy[place + step]));
-            return (copy.split_off(text.len()), n);
-        }
-    }
-    (Vec::new(), 0)
-}
+#[path = "../../fuzz/src/rescan.rs"]
+mod rescan;
 
-/// The longest end of `text`, of at most `limit` tokens, that something followed in the sources, and what followed, in order.
-fn followers(text: &[i64], sources: &[&[i64]], limit: usize) -> (usize, Vec<i64>) {
-    for length in (1..=limit.min(text.len())).rev() {
-        let context = &text[text.len() - length..];
-        let mut found = Vec::new();
-        for source in sources {
-            found.extend(source.windows(length + 1).filter(|window| &window[..length] == context).map(|w| w[length]));
-        }
-        if !found.is_empty() {
-            return (length, found);
-        }
-    }
-    (0, Vec::new())
-}
+#[path = "../../fuzz/src/crc.rs"]
+mod crc;
 
-/// What `Suffix::propose` promises, by rescanning.
-fn suffix_by_rescan(text: &[i64], corpus: &[&[i64]], max_match: usize, min_match: usize, k: usize) -> Guess {
-    let mut guess = Guess::default();
-    let mut whole = text.to_vec();
-    for step in 0..k {
-        let (own, shared) = (followers(&whole, &[text], max_match), followers(&whole, corpus, max_match));
-        let (length, found) = if shared.0 > own.0 { shared } else { own };
-        if length < min_match || length == 0 {
-            break;
-        }
-        let count = |token: i64| found.iter().filter(|&&other| other == token).count();
-        // The last of the maxima is the one that was seen last.
-        let best = *found.iter().max_by_key(|&&token| count(token)).expect("something followed");
-        let most = count(best);
-        let token = *found.iter().rev().find(|&&token| count(token) == most).expect("the best one");
-        if step == 0 {
-            guess.match_length = length;
-        }
-        guess.tokens.push(token);
-        guess.probabilities.push(most as f64 / found.len() as f64);
-        whole.push(token);
-    }
-    guess
-}
+use crc::crc64;
+use rescan::{ngram_by_rescan, suffix_by_rescan};
 
 fn text(longest: usize) -> impl Strategy<Value = Vec<i64>> {
     (1..5_i64).prop_flat_map(move |letters| vec(0..letters, 0..longest))
@@ -113,19 +70,19 @@ proptest! {
         let corpus = Corpus::new(limit, 8)?;
         let mut kept: Vec<Vec<i64>> = Vec::new();
         for document in documents.into_iter().filter(|document| !document.is_empty()) {
-            let before = (corpus.len(), corpus.to_bytes());
+            let before = (corpus.len(), corpus.to_bytes(false));
             match corpus.add(&document) {
                 Ok(()) => kept.push(document),
                 Err(error) => {
                     prop_assert_eq!(error.kind(), Kind::Limit);
-                    prop_assert_eq!(before, (corpus.len(), corpus.to_bytes()));
+                    prop_assert_eq!(before, (corpus.len(), corpus.to_bytes(false)));
                 }
             }
             prop_assert!(corpus.memory() <= corpus.memory_limit());
             kept.drain(..kept.len() - corpus.len());
             prop_assert_eq!(corpus.tokens(), kept.iter().map(Vec::len).sum::<usize>());
             // Eviction leaves what adding the remaining documents to an empty corpus would have made.
-            let again = Corpus::from_bytes(&corpus.to_bytes())?;
+            let again = Corpus::from_bytes(&corpus.to_bytes(false))?;
             prop_assert_eq!((again.len(), again.memory()), (corpus.len(), corpus.memory()));
         }
     }
@@ -136,13 +93,18 @@ fn every_cut_and_every_flipped_bit_of_a_corpus_is_noticed() {
     let corpus = Corpus::new(1 << 16, 8).unwrap();
     corpus.add(&[5, 6, 7, 5, 6]).unwrap();
     corpus.add(&[1 << 30, 9]).unwrap();
-    let bytes = corpus.to_bytes();
-    assert_eq!(Corpus::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+    for index in [false, true] {
+        check_damage(&corpus.to_bytes(index), index);
+    }
+}
+
+fn check_damage(bytes: &[u8], index: bool) {
+    assert_eq!(Corpus::from_bytes(bytes).unwrap().to_bytes(index), bytes);
     for length in 0..bytes.len() {
         assert_eq!(Corpus::from_bytes(&bytes[..length]).unwrap_err().kind(), Kind::Checkpoint);
     }
     for bit in 0..bytes.len() * 8 {
-        let mut damaged = bytes.clone();
+        let mut damaged = bytes.to_vec();
         damaged[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(Corpus::from_bytes(&damaged).unwrap_err().kind(), Kind::Checkpoint);
     }
@@ -178,6 +140,85 @@ fn ranges_are_checked() {
     drafter.start(0, &[1, 1]).unwrap();
     assert!(drafter.propose(0, -1).is_err() && drafter.propose(0, 65537).is_err());
     assert_eq!(drafter.propose(0, 0), Ok(Guess::default()));
+}
+
+/// Document i is 7 and then i + 100 five times: what a look-up of 7 finds says which documents it has seen, and how many.
+#[test]
+fn a_look_up_sees_whole_documents_or_none() {
+    const DOCUMENTS: i64 = 3000;
+    let corpus = Arc::new(Corpus::new(1 << 26, 8).unwrap());
+    let written = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for document in 0..DOCUMENTS {
+                let mut tokens = [document + 100; 6];
+                tokens[0] = 7;
+                corpus.add(&tokens).unwrap();
+                let before = answered.load(Ordering::Acquire);
+                while document % 100 == 0 && answered.load(Ordering::Acquire) == before {
+                    std::thread::yield_now(); // so that they do take turns
+                }
+            }
+            written.store(true, Ordering::Release);
+        });
+        let reader = |row: i64| {
+            let (corpus, written, answered) = (&corpus, &written, &answered);
+            scope.spawn(move || {
+                let drafter = Suffix::new(8, Some(Arc::clone(corpus)), 1).unwrap();
+                drafter.start(row, &[7]).unwrap();
+                let mut newest = -1;
+                loop {
+                    let finished = written.load(Ordering::Acquire);
+                    let Guess { tokens, probabilities, match_length } = drafter.propose(row, 5).unwrap();
+                    if let Some(&token) = tokens.first() {
+                        assert_eq!((tokens.as_slice(), match_length), (&[token; 5][..], 1));
+                        assert_eq!(probabilities, [1.0 / (token - 99) as f64, 1.0, 1.0, 1.0, 1.0]);
+                        assert!(token - 100 >= newest, "an older state after a newer one");
+                        newest = token - 100;
+                        answered.fetch_add(1, Ordering::AcqRel);
+                    }
+                    if finished {
+                        assert_eq!(newest, DOCUMENTS - 1);
+                        return;
+                    }
+                }
+            })
+        };
+        for reader in [reader(0), reader(1)] {
+            reader.join().unwrap();
+        }
+    });
+    assert!(answered.into_inner() > DOCUMENTS as usize / 100);
+}
+
+#[test]
+fn a_file_with_the_automaton_is_as_good_as_one_without() {
+    let corpus = Corpus::new(1 << 23, 8).unwrap();
+    let text: Vec<i64> = (0..3000_i64).map(|place| place * place % 101 % 7).collect();
+    text.chunks(50).for_each(|document| corpus.add(document).unwrap());
+    let [plain, indexed] = [false, true].map(|index| Arc::new(Corpus::from_bytes(&corpus.to_bytes(index)).unwrap()));
+    assert_eq!(plain.to_bytes(true), indexed.to_bytes(true));
+    for end in 0..200 {
+        let [one, other] = [&plain, &indexed].map(|corpus| {
+            let drafter = Suffix::new(8, Some(Arc::clone(corpus)), 1).unwrap();
+            drafter.start(0, &text[end..end + 3]).unwrap();
+            drafter.propose(0, 20).unwrap()
+        });
+        assert_eq!(one, other);
+        for corpus in [&plain, &indexed] {
+            corpus.add(&text[end..=2 * end]).unwrap();
+        }
+    }
+    // An empty corpus is already larger than the smallest limit, and is read again all the same.
+    assert!(Corpus::from_bytes(&Corpus::new(1, 8).unwrap().to_bytes(true)).unwrap().is_empty());
+    // The control: a file whose automaton does not fit its own limit is refused, though its checksum is right.
+    let mut small = corpus.to_bytes(true);
+    let body = small.len() - 8;
+    small[16..24].copy_from_slice(&1000_u64.to_le_bytes());
+    let sum = crc64(&small[..body]).to_le_bytes();
+    small[body..].copy_from_slice(&sum);
+    assert_eq!(Corpus::from_bytes(&small).unwrap_err().kind(), Kind::Checkpoint);
 }
 
 #[test]

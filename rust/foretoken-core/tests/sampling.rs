@@ -11,7 +11,7 @@ use foretoken_core::history::History;
 use foretoken_core::noise::{CHOICE, Place};
 use foretoken_core::sample::{process, sample};
 use foretoken_core::sampler::{Sampler, Settings};
-use foretoken_core::verify::{Draft, Rule, verify};
+use foretoken_core::verify::{Draft, Laws, Rule, verify};
 use proptest::prelude::*;
 
 const PLACE: Place = Place { seed: 77, row: 3, position: 1000, stream: CHOICE };
@@ -104,7 +104,9 @@ proptest! {
         draft.truncate(rows.len() - 1);
         let row = history(&past);
         let logits = rows.concat();
-        let draft = Draft { tokens: &draft, places: rows.len() - 1, lengths: None, rule: Rule::Coupled };
+        let (guesses, places) = (&draft[..], rows.len() - 1);
+        let (laws, rule) = (Laws::Certain, Rule::Coupled);
+        let draft = Draft { tokens: guesses, places, lengths: None, parents: None, laws, rule };
         let verified = verify(&sampler, &batch(&logits, &[&row], &[i64::from(position)]), &draft);
         let agreed = draft.tokens.iter().zip(&tokens).take_while(|(guess, token)| guess == token).count();
         if agreed >= tokens.len() {

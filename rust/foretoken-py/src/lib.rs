@@ -6,6 +6,8 @@ mod arguments;
 mod arrays;
 mod door;
 mod history;
+mod lattice;
+mod native;
 mod ngram;
 mod noise;
 mod sample;
@@ -24,8 +26,10 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     history::register(module)?;
     sample::register(module)?;
     verify::register(module)?;
+    lattice::register(module)?;
     ngram::register(module)?;
     stop::register(module)?;
     suffix::register(module)?;
+    native::register(module)?;
     door::register(module)
 }

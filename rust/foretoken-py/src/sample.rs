@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use foretoken_core::batch::{Batch, Output};
 use foretoken_core::error::Error;
 use foretoken_core::history::History;
+use foretoken_core::sample::STREAMS;
 use numpy::{Element, IntoPyArray, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 
@@ -101,9 +102,15 @@ pub fn count_of(py: Python<'_>, name: &'static str, number: Whole) -> PyResult<u
     usize::try_from(number.0).map_err(|_| to_python(py, &outside))
 }
 
+/// Which noise decides.
+pub fn stream_of(py: Python<'_>, number: Whole) -> PyResult<u32> {
+    let outside = Error::Range { name: "stream", value: number.0 as f64, expected: STREAMS };
+    u32::try_from(number.0).map_err(|_| to_python(py, &outside))
+}
+
 /// One token for each row of logits.
 #[pyfunction]
-#[allow(clippy::too_many_arguments)] // positional, because `kernels.py` is the one caller and keywords cost time
+#[allow(clippy::too_many_arguments)] // positional, because `kernels` is the one caller and keywords cost time
 fn sample<'py>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
@@ -119,7 +126,7 @@ fn sample<'py>(
 ) -> PyResult<Chosen<'py>> {
     let (logprobs, threads) =
         (logprobs.map(|n| count_of(py, "logprobs", n)).transpose()?, count_of(py, "threads", threads)?);
-    let stream = u32::try_from(stream.0).unwrap_or(u32::MAX);
+    let stream = stream_of(py, stream)?;
     let sampler = sampler::borrow(sampler)?;
     let logits = Borrowed::<f32>::new("logits", logits, "float32", 2)?;
     let count = logits.shape()[0];
@@ -156,8 +163,35 @@ fn process<'py>(
     laws.into_pyarray(py).reshape([count, sampler.vocab_size])
 }
 
+/// Ids and probabilities (rows, m).
+type SparseLaws<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f64>>);
+
+/// The same law as ids and probabilities of the tokens it allows.
+#[pyfunction]
+fn process_sparse<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    sampler: &Bound<'py, PyAny>,
+    seeds: &Bound<'py, PyAny>,
+    positions: &Bound<'py, PyAny>,
+    rows: Option<&Bound<'py, PyAny>>,
+    history: Option<&Bound<'py, PyAny>>,
+) -> PyResult<SparseLaws<'py>> {
+    let sampler = sampler::borrow(sampler)?;
+    let logits = Borrowed::<f32>::new("logits", logits, "float32", 2)?;
+    let count = logits.shape()[0];
+    check_size(py, "logits", "columns", logits.shape()[1], sampler.vocab_size)?;
+    let rows = Rows::new(seeds, positions, rows, history)?;
+    let (locks, logits) = (rows.locks(), logits.slice()?);
+    let batch = rows.batch(logits, count, locks.as_deref(), None, 1);
+    let sparse = enter(py, || foretoken_core::sample::process_sparse(sampler, &batch))?;
+    let shape = [count, sparse.width];
+    Ok((sparse.ids.into_pyarray(py).reshape(shape)?, sparse.laws.into_pyarray(py).reshape(shape)?))
+}
+
 /// Adds this file's names to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sample, module)?)?;
-    module.add_function(wrap_pyfunction!(process, module)?)
+    module.add_function(wrap_pyfunction!(process, module)?)?;
+    module.add_function(wrap_pyfunction!(process_sparse, module)?)
 }

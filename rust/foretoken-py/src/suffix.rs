@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foretoken_core::corpus::Corpus;
 use foretoken_core::suffix::Suffix;
-use numpy::{IntoPyArray, PyArray1};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 
@@ -15,8 +15,8 @@ use crate::ngram::{Texts, to_arrays};
 
 /// Documents in one automaton, for many `Suffix` to look up in; the oldest leave when the memory is used up.
 ///
-/// Dropping documents builds the automaton anew, down to three quarters of the limit: half a second for a million tokens,
-/// during which look-ups wait. Threads may share an object.
+/// Dropping documents builds the automaton anew, down to three quarters of the limit: half a second for a million tokens.
+/// Threads may share an object. A look-up never waits for a change: meanwhile it sees the row alone.
 ///
 /// Args:
 ///     memory_limit_bytes: bytes that may be held; about 66 a token of prose, never more than 256.
@@ -86,15 +86,17 @@ impl PySuffixCorpus {
         self.0.max_match()
     }
 
-    /// Writes the documents to a file, first under a temporary name beside it; four bytes a token.
+    /// Writes the documents to a file, first under a temporary name beside it: four bytes a token; with `index` also the
+    /// automaton: sixteen times as many, and `load` has nothing to build.
     ///
     /// Raises:
     ///     CheckpointError: it cannot be written.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        enter(py, || self.0.save(&path))
+    #[pyo3(signature = (path, *, index = false))]
+    fn save(&self, py: Python<'_>, path: PathBuf, index: bool) -> PyResult<()> {
+        enter(py, || self.0.save(&path, index))
     }
 
-    /// Reads a file that `save` wrote and builds the automaton anew.
+    /// Reads a file that `save` wrote; an automaton that is not in it is built anew, half a second for a million tokens.
     ///
     /// Raises:
     ///     CheckpointError: it cannot be read, is cut short, damaged or something else.
@@ -105,7 +107,7 @@ impl PySuffixCorpus {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
         let (py, this) = (slf.py(), slf.get());
-        let bytes = enter(py, || Ok(this.0.to_bytes()))?;
+        let bytes = enter(py, || Ok(this.0.to_bytes(false)))?;
         Ok((slf.get_type().getattr("_from_bytes")?, (PyBytes::new(py, &bytes),)))
     }
 
@@ -145,6 +147,9 @@ struct PySuffix {
 
 /// Ids, their probabilities and the length of the first match.
 type Guess<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f64>>, usize);
+/// The same of several rows, and how many ids each has.
+type Guesses<'py> =
+    (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
 /// The arguments of `Suffix`, for pickle.
 type Arguments = (u32, Option<Py<PySuffixCorpus>>, u32);
 
@@ -207,6 +212,23 @@ impl PySuffix {
     fn propose<'py>(&self, py: Python<'py>, row: Whole, k: Whole) -> PyResult<Guess<'py>> {
         let guess = enter(py, || self.suffix.propose(row.0, k.0))?;
         Ok((guess.tokens.into_pyarray(py), guess.probabilities.into_pyarray(py), guess.match_length))
+    }
+
+    /// `propose` for several rows, in one call: tokens (rows, k) padded with -1, shares (rows, k) padded with 0, how many
+    /// tokens each row has, and its match length.
+    ///
+    /// Raises:
+    ///     InvalidArgument: a row is unknown, or `k` is out of range.
+    ///     LimitExceeded: that would be more than 2^26 tokens.
+    fn propose_rows<'py>(&self, py: Python<'py>, rows: Tokens, k: Whole) -> PyResult<Guesses<'py>> {
+        let all = enter(py, || self.suffix.propose_rows(&rows.0, k.0))?;
+        let shape = [rows.0.len(), k.0 as usize];
+        Ok((
+            all.tokens.into_pyarray(py).reshape(shape)?,
+            all.probabilities.into_pyarray(py).reshape(shape)?,
+            all.counts.into_pyarray(py),
+            all.match_lengths.into_pyarray(py),
+        ))
     }
 
     /// Forgets a row.

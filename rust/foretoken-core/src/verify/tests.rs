@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use super::*;
+use crate::error::Error;
+use crate::kept::Kept;
 use crate::sampler::Settings;
 
 const VOCABULARY: usize = 3;
@@ -14,9 +16,14 @@ struct Enumerate {
     script: Vec<usize>,
     taken: Vec<(usize, usize)>,
     weight: f64,
+    coins: HashMap<(u32, u32, u32), (f64, bool)>,
 }
 
 impl Enumerate {
+    fn new(script: Vec<usize>) -> Self {
+        Self { script, taken: Vec::new(), weight: 1.0, coins: HashMap::new() }
+    }
+
     fn branch(&mut self, law: &[f64]) -> usize {
         let possible: Vec<usize> = (0..law.len()).filter(|&outcome| law[outcome] > 0.0).collect();
         let branch = self.script.get(self.taken.len()).copied().unwrap_or(0);
@@ -27,9 +34,16 @@ impl Enumerate {
 }
 
 impl Chance for Enumerate {
-    fn bernoulli(&mut self, _: u32, _: u32, p: f64, q: f64) -> bool {
-        let yes = (p / q).min(1.0);
-        self.branch(&[1.0 - yes, yes]) == 1
+    /// A uniform asked twice answers twice the same, and may not decide under two laws.
+    fn bernoulli(&mut self, stream: u32, position: u32, rank: u32, p: f64, q: f64) -> bool {
+        let yes = if p > 0.0 { (p / q).min(1.0) } else { 0.0 };
+        if let Some(&(before, answer)) = self.coins.get(&(stream, position, rank)) {
+            assert_eq!(before, yes, "noise decides twice");
+            return answer;
+        }
+        let answer = self.branch(&[1.0 - yes, yes]) == 1;
+        self.coins.insert((stream, position, rank), (yes, answer));
+        answer
     }
 
     fn choice(&mut self, _: u32, _: u32, kept: &Kept) -> Choice {
@@ -43,7 +57,7 @@ impl Chance for Enumerate {
 fn law_of(run: impl Fn(&mut Enumerate) -> Vec<u32>) -> HashMap<Vec<u32>, f64> {
     let (mut law, mut script) = (HashMap::new(), Vec::new());
     loop {
-        let mut chance = Enumerate { script, taken: Vec::new(), weight: 1.0 };
+        let mut chance = Enumerate::new(script);
         let outcome = run(&mut chance);
         *law.entry(outcome).or_insert(0.0) += chance.weight;
         let mut taken = chance.taken;
@@ -87,44 +101,138 @@ fn go_on(sampler: &Sampler, past: &mut History, mut text: Vec<u32>, chance: &mut
     text
 }
 
-/// What a drafter says it draws from after a text, and what it does draw from.
-type Drafter = fn(&[u32]) -> (Vec<f64>, Vec<f64>);
-
 fn softmax(logits: &[f32]) -> Vec<f64> {
     let weights: Vec<f64> = logits.iter().map(|&x| f64::from(x).exp()).collect();
     weights.iter().map(|weight| weight / weights.iter().sum::<f64>()).collect()
 }
 
-/// Drafts, verifies, commits, and goes on plainly to the full length.
-fn speculate(sampler: &Sampler, drafter: Option<Drafter>, coupled: bool, chance: &mut Enumerate) -> Vec<u32> {
-    let (mut draft, mut laws) = (Vec::new(), Vec::new());
-    for _ in 0..PLACES {
-        let Some(drafter) = drafter else {
-            draft.push((draft.len() as u32 + 1) % VOCABULARY as u32);
-            continue;
-        };
-        let (said, drawn) = drafter(&draft);
-        draft.push(chance.branch(&drawn) as u32);
-        laws.extend(said);
+/// What a drafter returns.
+#[derive(Default)]
+struct Guessed {
+    tokens: Vec<i64>,
+    parents: Vec<i64>,
+    laws: Vec<f64>,
+}
+
+impl Guessed {
+    /// The text that ends in a guess.
+    fn text(&self, place: i64) -> Vec<u32> {
+        if place < 0 {
+            return Vec::new();
+        }
+        let mut text = self.text(self.parents[place as usize]);
+        text.push(self.tokens[place as usize] as u32);
+        text
     }
-    let guesses: Vec<i64> = draft.iter().map(|&token| i64::from(token)).collect();
-    let rows: Vec<f32> = (0..=PLACES).flat_map(|place| logits(1, &draft[..place])).collect();
-    let rule = match (coupled, drafter) {
-        (true, _) => Rule::Coupled,
-        (false, None) => Rule::Rejection(None),
-        (false, Some(_)) => Rule::Rejection(Some(&laws)),
+
+    fn add(&mut self, parent: i64, said: &[f64], token: usize) -> i64 {
+        self.tokens.push(token as i64);
+        self.parents.push(parent);
+        self.laws.extend(said);
+        self.tokens.len() as i64 - 1
+    }
+
+    /// A guess drawn from a law.
+    fn draw(&mut self, parent: i64, law: &[f64], chance: &mut Enumerate) -> i64 {
+        let token = chance.branch(law);
+        self.add(parent, law, token)
+    }
+}
+
+type Drafter = fn(&mut Enumerate) -> Guessed;
+
+/// A chain; `said` is what the drafter says it draws from after a text, `drawn` what it draws from.
+fn chain(said: fn(&[u32]) -> Vec<f64>, drawn: fn(&[u32]) -> Vec<f64>, chance: &mut Enumerate) -> Guessed {
+    let (mut guessed, mut last) = (Guessed::default(), -1);
+    for _ in 0..PLACES {
+        let text = guessed.text(last);
+        let token = chance.branch(&drawn(&text));
+        last = guessed.add(last, &said(&text), token);
+    }
+    guessed
+}
+
+fn of_another_model(text: &[u32]) -> Vec<f64> {
+    softmax(&logits(2, text))
+}
+
+fn never_two(text: &[u32]) -> Vec<f64> {
+    let law = softmax(&logits(3, text));
+    vec![law[0] / (law[0] + law[1]), law[1] / (law[0] + law[1]), 0.0]
+}
+
+fn certain(token: usize) -> Vec<f64> {
+    (0..VOCABULARY).map(|other| f64::from(u8::from(other == token))).collect()
+}
+
+fn alone(chance: &mut Enumerate) -> Guessed {
+    chain(of_another_model, of_another_model, chance)
+}
+
+/// Two chains of two drafters, without a look at each other: often twice the same token.
+fn two_chains(chance: &mut Enumerate) -> Guessed {
+    let mut guessed = Guessed::default();
+    for law in [of_another_model, never_two] {
+        let first = guessed.draw(-1, &law(&[]), chance);
+        let text = guessed.text(first);
+        guessed.draw(first, &law(&text), chance);
+    }
+    guessed
+}
+
+/// Siblings drawn without replacement, a certain one behind them; then a guess under each of the first two.
+fn all_different(chance: &mut Enumerate) -> Guessed {
+    let mut guessed = Guessed::default();
+    let law = of_another_model(&[]);
+    let first = guessed.draw(-1, &law, chance);
+    let taken = guessed.tokens[0] as usize;
+    let left = 1.0 - law[taken];
+    let rest: Vec<f64> = law.iter().enumerate().map(|(token, p)| if token == taken { 0.0 } else { p / left }).collect();
+    let second = guessed.draw(-1, &rest, chance);
+    guessed.add(-1, &certain(1), 1);
+    for place in [second, first] {
+        let text = guessed.text(place);
+        guessed.draw(place, &of_another_model(&text), chance);
+    }
+    guessed
+}
+
+/// Certain guesses, one of them twice.
+fn sure(_: &mut Enumerate) -> Guessed {
+    let mut guessed = Guessed::default();
+    for (parent, token) in [(-1, 1), (-1, 0), (-1, 1), (0, 2), (2, 0), (1, 1)] {
+        guessed.add(parent, &certain(token), token);
+    }
+    guessed
+}
+
+/// Drafts, verifies, commits, and goes on plainly to the full length.
+fn speculate(sampler: &Sampler, drafter: Drafter, rule: Rule, told: bool, chance: &mut Enumerate) -> Vec<u32> {
+    let tree = drafter(chance);
+    let rows: Vec<f32> = (-1..tree.tokens.len() as i64).flat_map(|place| logits(1, &tree.text(place))).collect();
+    let guesses = Guesses {
+        tokens: &tree.tokens,
+        parents: if rule == Rule::Block { None } else { Some(&tree.parents) },
+        laws: if told { Laws::Dense(&tree.laws) } else { Laws::Certain },
+        vocabulary: VOCABULARY,
     };
-    let block = Block { logits: &rows, guesses: &guesses, rule, start: site(0), logprobs: None };
+    let block = Block { logits: &rows, guesses, rule, start: site(0), logprobs: None };
     let (mut past, mut output) = (History::new(vec![0, 1]), Output::default());
-    block.verify(sampler, &mut past, chance, &mut Space::default(), &mut output).unwrap();
-    let emitted: Vec<u32> = output.tokens.iter().map(|&token| token as u32).collect();
+    if rule == Rule::Block {
+        block.verify_whole(sampler, &mut past, chance, &mut Space::default(), &mut output).unwrap();
+    } else {
+        block.verify(sampler, &mut past, chance, &mut Space::default(), &mut output).unwrap();
+    }
+    let mut emitted: Vec<u32> = output.tokens.iter().map(|&token| token as u32).collect();
     assert_eq!(emitted.len() as i64, output.accepted[0] + 1);
+    assert_eq!(tree.text(output.path.last().copied().unwrap_or(-1)), emitted[..emitted.len() - 1]);
     assert_eq!(past.output(), []);
     for &token in &emitted {
         past.push(token);
     }
     past.mu = output.mu[0];
-    go_on(sampler, &mut past, emitted, chance)
+    emitted = go_on(sampler, &mut past, emitted, chance);
+    emitted
 }
 
 fn samplers() -> Vec<Sampler> {
@@ -147,37 +255,28 @@ fn samplers() -> Vec<Sampler> {
     ]
 }
 
-fn of_another_model(text: &[u32]) -> (Vec<f64>, Vec<f64>) {
-    let law = softmax(&logits(2, text));
-    (law.clone(), law)
-}
-
-fn never_two(text: &[u32]) -> (Vec<f64>, Vec<f64>) {
-    let mut law = softmax(&logits(3, text));
-    law = vec![law[0] / (law[0] + law[1]), law[1] / (law[0] + law[1]), 0.0];
-    (law.clone(), law)
-}
-
-fn lies(text: &[u32]) -> (Vec<f64>, Vec<f64>) {
-    (softmax(&logits(2, text)), softmax(&logits(4, text)))
-}
-
 #[test]
 fn speculation_has_the_law_of_plain_decoding() {
+    let unlikely: Drafter = |chance| chain(never_two, never_two, chance);
     for (index, sampler) in samplers().iter().enumerate() {
         let plain = law_of(|chance| go_on(sampler, &mut History::new(vec![0, 1]), Vec::new(), chance));
         let mass: f64 = plain.values().sum();
         assert!((mass - 1.0).abs() < 1e-12, "sampler {index}: {mass} {plain:?}");
-        for (coupled, drafter) in [
-            (false, Some(of_another_model as Drafter)),
-            (false, Some(never_two)),
-            (false, None),
-            (true, Some(of_another_model)),
-            (true, None),
+        for (name, drafter, rule, told) in [
+            ("chain", alone as Drafter, Rule::Rejection, true),
+            ("unlikely", unlikely, Rule::Rejection, true),
+            ("two chains", two_chains, Rule::Rejection, true),
+            ("all different", all_different, Rule::Rejection, true),
+            ("sure", sure, Rule::Rejection, true),
+            ("sure, untold", sure, Rule::Rejection, false),
+            ("coupled", alone, Rule::Coupled, false),
+            ("coupled tree", two_chains, Rule::Coupled, false),
+            ("block", alone, Rule::Block, true),
+            ("unlikely block", unlikely, Rule::Block, true),
         ] {
-            let speculated = law_of(|chance| speculate(sampler, drafter, coupled, chance));
+            let speculated = law_of(|chance| speculate(sampler, drafter, rule, told, chance));
             let distance = total_variation(&plain, &speculated);
-            assert!(distance < 1e-12, "sampler {index}, coupled {coupled}: {distance}");
+            assert!(distance < 1e-12, "sampler {index}, {name}: {distance}");
         }
     }
 }
@@ -186,18 +285,35 @@ fn speculation_has_the_law_of_plain_decoding() {
 fn a_drafter_that_lies_about_its_law_is_caught() {
     let sampler = &samplers()[0];
     let plain = law_of(|chance| go_on(sampler, &mut History::default(), Vec::new(), chance));
-    let speculated = law_of(|chance| speculate(sampler, Some(lies), false, chance));
-    assert!(total_variation(&plain, &speculated) > 0.01);
+    let lies: Drafter = |chance| chain(of_another_model, |text| softmax(&logits(4, text)), chance);
+    for rule in [Rule::Rejection, Rule::Block] {
+        assert!(total_variation(&plain, &law_of(|chance| speculate(sampler, lies, rule, true, chance))) > 0.01);
+    }
+    let twins: Drafter = |chance| {
+        let mut guessed = Guessed::default();
+        for _ in 0..2 {
+            let token = chance.branch(&softmax(&logits(4, &[])));
+            guessed.add(-1, &of_another_model(&[]), token);
+        }
+        guessed
+    };
+    let tree = law_of(|chance| speculate(sampler, twins, Rule::Rejection, true, chance));
+    assert!(total_variation(&plain, &tree) > 0.01);
 }
 
 fn refused(tokens: &[i64], lengths: Option<&[i64]>, laws: Option<&[f64]>) -> Error {
+    let laws = laws.map_or(Laws::Certain, Laws::Dense);
+    refused_draft(&Draft { tokens, places: 2, lengths, parents: None, laws, rule: Rule::Rejection })
+}
+
+fn refused_draft(draft: &Draft) -> Error {
     let sampler = Sampler::new(Settings::new(VOCABULARY)).unwrap();
     let history = Mutex::new(History::default());
     let (logits, histories) = ([0.0; 9], [&history]);
     let (logits, history) = (&logits[..], Some(&histories[..]));
     let batch =
         Batch { logits, count: 1, seeds: &[0], positions: &[0], rows: None, history, logprobs: None, threads: 1 };
-    let error = verify(&sampler, &batch, &Draft { tokens, places: 2, lengths, rule: Rule::Rejection(laws) });
+    let error = verify(&sampler, &batch, draft);
     assert_eq!(histories[0].lock().unwrap().output(), []);
     error.unwrap_err()
 }
@@ -218,4 +334,31 @@ fn drafts_that_no_drafter_may_return_are_refused() {
         refused(&[0, 0], None, Some(&fine)),
         Error::Shape { name: "draft_probs", unit: "numbers", given: 3, expected: 6 }
     );
+}
+
+#[test]
+fn trees_and_sparse_laws_that_are_none_are_refused() {
+    let (fine, ids, probs) = ([0, 1], [0, -1, 2, 1], [1.0, 0.0, 0.4, 0.6]);
+    let with = |parents: &'static [i64], ids: &'static [i64], probs: &'static [f64]| {
+        let laws = Laws::Sparse { ids, probs, width: 2 };
+        Draft { tokens: &[0, 1], places: 2, lengths: None, parents: Some(parents), laws, rule: Rule::Rejection }
+    };
+    let sparse = |ids, probs| refused_draft(&with(&[-1, -1], ids, probs));
+    for (parents, place, parent) in [(&[-2, 0], 0, -2), (&[0, 0], 0, 0), (&[-1, 1], 1, 1)] {
+        assert_eq!(
+            refused_draft(&with(parents, &[0, 1, 2, 1], &[1.0, 0.0, 0.4, 0.6])),
+            Error::DraftParent { row: 0, place, parent }
+        );
+    }
+    assert_eq!(sparse(&[0, -1, 1, 1], &[1.0, 0.0, 0.4, 0.6]), Error::DraftTwice { row: 0, place: 1, token: 1 });
+    assert_eq!(
+        sparse(&[0, -1, 1, 3], &[1.0, 0.0, 0.4, 0.6]),
+        Error::DraftToken { row: 0, place: 1, token: 3, vocabulary: 3 }
+    );
+    assert_eq!(sparse(&[0, -1, 2, 0], &[1.0, 0.0, 0.4, 0.6]), Error::DraftImpossible { row: 0, place: 1, token: 1 });
+    assert_eq!(sparse(&[0, -1, 2, 1], &[0.5, 0.5, 0.4, 0.6]), Error::DraftSum { row: 0, place: 0, sum: 0.5 });
+    assert!(matches!(sparse(&[0, -1, 2, 1], &[1.0]), Error::Shape { name: "draft_probs", .. }));
+    let laws = Laws::Sparse { ids: &ids, probs: &probs, width: 2 };
+    let draft = Draft { tokens: &fine, places: 2, lengths: None, parents: Some(&[-1, -1]), laws, rule: Rule::Block };
+    assert!(matches!(refused_draft(&draft), Error::Contradiction { first: "block", .. }));
 }

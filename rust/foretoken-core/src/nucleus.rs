@@ -1,0 +1,146 @@
+//! The nucleus of a whole row: where the shortest prefix of the most probable tokens with a mass ends (1904.09751).
+//!
+//! The row is not sorted. Weights in f32, whose errors are bounded, say between which two of them the prefix ends; only
+//! the few tokens between are put in order, with exact scores. If the bound is too wide to be sure of the last token,
+//! the sums are taken again in f64: about once in fifty rows of a language model.
+
+use crate::kept::Candidate;
+use crate::noise::{exp, ln};
+use crate::scan::{CHUNK, Last, Logit, Row, descending, sum};
+use crate::{simd, weights};
+
+/// Room for the weights of a row.
+#[derive(Debug, Default)]
+pub(crate) struct Weights {
+    of: Vec<[f32; CHUNK]>,
+    list: Vec<Candidate>,
+}
+
+/// How far two weights may be out of order, and more: their arguments are in order, only the polynomial is not.
+const DISORDER: f32 = 5e-6;
+/// How many tokens may be left between the bounds.
+const FEW: usize = 128;
+
+/// What a row's prefix ends with, and how many tokens it has.
+pub(crate) fn nucleus<V: Logit>(row: Row<V>, temperature: f64, mass: f64, room: &mut Weights) -> (Last, usize) {
+    let Weights { of, list } = room;
+    of.resize(row.chunks.len(), [0.0; CHUNK]);
+    let (total, moment) = weights::weights(row.values, row.max(), (1.0 / temperature) as f32, of);
+    let nucleus = Nucleus { row, temperature, mass, of };
+    let mut between = nucleus.bracket(total);
+    // A weight is off by 2.5e-7 and 2e-7 of its argument, a sum of four by 1.8e-7; a quotient of sums by twice as much.
+    let error = 2.0 * (4.3e-7 + 2e-7 * moment / total);
+    // Where tokens are less probable than the error, none of them can be certain.
+    let certain = f64::from(between.0) > 4.0 * error * total;
+    certain.then(|| nucleus.end(between, Some((total, error)), list)).flatten().unwrap_or_else(|| {
+        loop {
+            if let Some(end) = nucleus.end(between, None, list) {
+                return end;
+            }
+            between = (if between.0 < 1e-30 { 0.0 } else { between.0 * 0.5 }, between.1 * 2.0);
+        }
+    })
+}
+
+struct Nucleus<'a, V> {
+    row: Row<'a, V>,
+    temperature: f64,
+    mass: f64,
+    of: &'a [[f32; CHUNK]],
+}
+
+impl<V: Logit> Nucleus<'_, V> {
+    /// Two weights between which the prefix ends, as far as sums in f32 tell.
+    fn bracket(&self, total: f64) -> (f32, f32) {
+        // Tokens less probable than (1 - mass)/V sum to less than 1 - mass, so those from `low` on reach it.
+        let (size, mass) = (self.row.values.len(), self.mass);
+        let least = total * (1.0 - mass) / size as f64 * 0.99;
+        let (mut low, mut high) = ((least as f32).max(1e-37), 2.0f32);
+        let (mut reached, mut missed) = ((1.0, size), (0.0, 0));
+        for round in 0..40 {
+            if reached.1 - missed.1 <= FEW || high <= low * 1.000_01 {
+                break;
+            }
+            // Halves the distance of the bits, which rise about as logarithms do, and every other time guesses by the
+            // masses at both ends.
+            let guess = ((mass - reached.0) / (missed.0 - reached.0)).clamp(0.05, 0.95);
+            let share = if round % 2 == 0 { 0.5 } else { guess };
+            let (a, b) = (low.to_bits(), high.to_bits());
+            let middle = f32::from_bits(a + (f64::from(b - a) * share) as u32);
+            let (sum, count) = self.mass_from(middle);
+            if sum / total >= mass {
+                (low, reached) = (middle, (sum / total, count));
+            } else {
+                (high, missed) = (middle, (sum / total, count));
+            }
+        }
+        (low, high)
+    }
+
+    /// The chunks that may hold a weight of at least `bound`, and where they begin.
+    fn chunks(&self, bound: f32) -> impl Iterator<Item = (usize, &[f32; CHUNK])> {
+        let top = self.row.max().wide();
+        // A margin for the errors of the weight, of the logarithm, and of subnormal bounds.
+        let least = V::below(top + (ln(f64::from(bound).max(1e-300)) - 1e-3) * self.temperature);
+        let reaching = move |(_, (maximum, _)): &(usize, (&V, _))| **maximum >= least || bound < 1e-30;
+        let all = (0..).step_by(CHUNK).zip(self.row.chunks.iter().zip(self.of));
+        all.filter(reaching).map(|(start, (_, weights))| (start, weights))
+    }
+
+    fn mass_from(&self, bound: f32) -> (f64, usize) {
+        weights::mass_from(self.chunks(bound).map(|(_, weights)| weights), bound)
+    }
+
+    /// The end, if it lies between these weights and no error of the sums can move it; without sums they are exact.
+    fn end(
+        &self,
+        (low, high): (f32, f32),
+        sums: Option<(f64, f64)>,
+        list: &mut Vec<Candidate>,
+    ) -> Option<(Last, usize)> {
+        let top = self.row.max().wide() / self.temperature;
+        let (from, sure) = (low * (1.0 - 2.0 * DISORDER), high * (1.0 + 2.0 * DISORDER));
+        let (before, count) = self.mass_from(sure);
+        let (total, error) = sums.unwrap_or_default();
+        let (total, before) = if sums.is_some() { (total, before) } else { self.exact(top, sure) };
+        list.clear();
+        for (start, weights) in self.chunks(from).filter(|(_, weights)| weights::any_between(weights, from, sure)) {
+            for (token, (&value, &weight)) in (start..).zip(self.row.values[start..].iter().zip(weights)) {
+                if weight >= from && weight < sure {
+                    let x = value.wide() / self.temperature;
+                    list.push(Candidate { token: token as u32, x, rank: weight.into() });
+                }
+            }
+        }
+        list.sort_unstable_by(|a, b| descending(&a.x, &b.x).then(a.token.cmp(&b.token)));
+        let all = list.len() == self.row.values.len();
+        let end =
+            |candidate: &Candidate| Last { temperature: self.temperature, x: candidate.x, token: candidate.token };
+        let mut reached = before / total;
+        for (place, candidate) in list.iter().enumerate() {
+            let next = reached + exp(candidate.x - top) / total;
+            if next >= self.mass {
+                let inside = candidate.rank >= f64::from(low * (1.0 - DISORDER))
+                    && candidate.rank <= f64::from(high * (1.0 + DISORDER));
+                let certain = self.mass - reached >= error && next - self.mass >= error;
+                return (all || inside && (error == 0.0 || certain)).then(|| (end(candidate), count + place + 1));
+            }
+            reached = next;
+        }
+        // Rounding may keep the sum of all below the mass.
+        list.last().filter(|_| all).map(|candidate| (end(candidate), list.len()))
+    }
+
+    /// The sum of all weights in f64, and of those from `sure` on.
+    fn exact(&self, top: f64, sure: f32) -> (f64, f64) {
+        let (mut total, mut before) = (0.0, 0.0);
+        let mut buffer = [0.0; CHUNK];
+        for (values, weights) in self.row.values.chunks(CHUNK).zip(self.of) {
+            let part = &mut buffer[..values.len()];
+            simd::exps(values, self.temperature, top, part);
+            total += sum(part);
+            before += weights::sum_where(part, weights, sure);
+        }
+        (total, before)
+    }
+}

@@ -1,0 +1,179 @@
+//! Weights of a whole row in f32, for where the sum of many is wanted soon.
+//!
+//! Multiplications are fused where the machine can, so the bits differ from one to the next; but their error has a bound,
+//! and `nucleus` decides nothing by them that the bound leaves open.
+
+use fearless_simd::prelude::*;
+use fearless_simd::{Simd, dispatch, f32x16, f64x8, u32x16};
+
+use crate::scan::{CHUNK, LANES, Logit};
+use crate::simd::LEVEL;
+
+/// How many rows of lanes are summed in f32 before they are added in f64: three additions are off by 1.8e-7 at most.
+const ROWS: usize = 4;
+
+/// Sums in lanes, in f64.
+#[derive(Clone, Copy)]
+struct Sums<S: Simd>(f64x8<S>, f64x8<S>);
+
+#[allow(clippy::inline_always)]
+impl<S: Simd> Sums<S> {
+    #[inline(always)]
+    fn new(simd: S) -> Self {
+        Self(f64x8::splat(simd, 0.0), f64x8::splat(simd, 0.0))
+    }
+
+    #[inline(always)]
+    fn add(&mut self, simd: S, part: f32x16<S>) {
+        let (low, high) = simd.widen_f32x16(part);
+        (self.0, self.1) = (self.0 + low, self.1 + high);
+    }
+
+    #[inline(always)]
+    fn total(self) -> f64 {
+        let lanes: [f64; 8] = (self.0 + self.1).into();
+        lanes.iter().sum()
+    }
+}
+
+/// Writes `exp(a)` with `a = (value - top) * scale`, in f32, and zeros behind the last value; gives the sums of `exp(a)`
+/// and of `exp(a) * -a`.
+pub(crate) fn weights<V: Logit>(values: &[V], top: V, scale: f32, out: &mut [[f32; CHUNK]]) -> (f64, f64) {
+    let (chunks, rest) = values.as_chunks::<CHUNK>();
+    let (out, tail) = out.split_at_mut(chunks.len());
+    let mut last = [V::BANNED; CHUNK];
+    last[..rest.len()].copy_from_slice(rest);
+    let sums = dispatch!(*LEVEL, simd => {
+        let mut sums = [Sums::new(simd); 2];
+        weigh(simd, chunks, top, scale, out, &mut sums);
+        weigh(simd, &[last], top, scale, tail, &mut sums);
+        (sums[0].total(), sums[1].total())
+    });
+    if let [last] = tail {
+        last[rest.len()..].fill(0.0);
+    }
+    sums
+}
+
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn weigh<S: Simd, V: Logit>(
+    simd: S,
+    chunks: &[[V; CHUNK]],
+    top: V,
+    scale: f32,
+    out: &mut [[f32; CHUNK]],
+    sums: &mut [Sums<S>; 2],
+) {
+    for (chunk, out) in chunks.iter().zip(out) {
+        let rows = chunk.as_chunks::<LANES>().0.as_chunks::<ROWS>().0;
+        for (rows, out) in rows.iter().zip(out.as_chunks_mut::<LANES>().0.as_chunks_mut::<ROWS>().0) {
+            let (mut sum, mut moment) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 0.0));
+            for (values, out) in rows.iter().zip(out) {
+                let a = V::behind(simd, *values, top, scale).max(f32x16::splat(simd, LEAST));
+                let weight = exp16(simd, a);
+                *out = weight.into();
+                (sum, moment) = (sum + weight, weight.mul_add(-a, moment));
+            }
+            sums[0].add(simd, sum);
+            sums[1].add(simd, moment);
+        }
+    }
+}
+
+/// Weights below `exp(LEAST)`, those of banned tokens among them, are written as it: 1.6e-38.
+const LEAST: f32 = -87.0;
+
+/// `e^x` for x in `LEAST..=0` in f32, within 2.5e-7 of the truth; multiplications are fused where the machine can.
+///
+/// |r| ≤ 0.347 after the reduction, so the Taylor series to r^7 leaves 6e-9.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn exp16<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
+    const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to an integer in the low bits
+    const HI: f32 = 0.693_359_4; // 10 bits, so its product with an exponent is exact
+    const LO: f32 = -2.121_944_4e-4;
+    let splat = |number: f32| f32x16::splat(simd, number);
+    let rounded = x.mul_add(splat(std::f32::consts::LOG2_E), splat(ROUND));
+    let k = rounded - splat(ROUND);
+    let r = k.mul_add(splat(-LO), k.mul_add(splat(-HI), x));
+    let mut p = splat(1.0 / 5040.0);
+    for divisor in [720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0] {
+        p = p.mul_add(r, splat(1.0 / divisor));
+    }
+    let scale = (rounded.bitcast::<u32x16<S>>() + 127) << 23;
+    p * scale.bitcast::<f32x16<S>>()
+}
+
+/// The sum of the weights of at least `bound`, which is above 0, and how many they are.
+pub(crate) fn mass_from<'a>(chunks: impl Iterator<Item = &'a [f32; CHUNK]>, bound: f32) -> (f64, usize) {
+    dispatch!(*LEVEL, simd => mass_of(simd, chunks, bound))
+}
+
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn mass_of<'a, S: Simd>(simd: S, chunks: impl Iterator<Item = &'a [f32; CHUNK]>, bound: f32) -> (f64, usize) {
+    let (mut sums, mut counts) = (Sums::new(simd), u32x16::splat(simd, 0));
+    let (zero, none, bound) = (f32x16::splat(simd, 0.0), u32x16::splat(simd, 0), f32x16::splat(simd, bound));
+    for chunk in chunks {
+        for rows in chunk.as_chunks::<LANES>().0.as_chunks::<ROWS>().0 {
+            let mut sum = zero;
+            for weights in rows {
+                let weights = f32x16::simd_from(simd, *weights);
+                let enough = weights.simd_ge(bound);
+                sum += enough.select(weights, zero);
+                counts += enough.select(u32x16::splat(simd, 1), none);
+            }
+            sums.add(simd, sum);
+        }
+    }
+    (sums.total(), counts.reduce_sum() as usize)
+}
+
+/// The sum of the numbers whose weights are at least `bound`.
+pub(crate) fn sum_where(numbers: &[f64], weights: &[f32], bound: f32) -> f64 {
+    let mut sums = [0.0; LANES];
+    dispatch!(*LEVEL, _simd => for (numbers, weights) in numbers.chunks(LANES).zip(weights.chunks(LANES)) {
+        for ((sum, &number), &weight) in sums.iter_mut().zip(numbers).zip(weights) {
+            *sum += if weight >= bound { number } else { 0.0 };
+        }
+    });
+    sums.iter().sum()
+}
+
+/// Whether a weight is at least `from` and less than `to`.
+pub(crate) fn any_between(weights: &[f32; CHUNK], from: f32, to: f32) -> bool {
+    // Counted, not searched for: a loop without an exit vectorises.
+    let inside = |weight: &f32| u32::from(*weight >= from) & u32::from(*weight < to);
+    dispatch!(*LEVEL, _simd => weights.iter().map(inside).sum::<u32>()) > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn weights_are_near_what_they_stand_for(
+            values in proptest::collection::vec(prop_oneof![9 => -90.0..0.0f32, 1 => Just(f32::NEG_INFINITY)], 1..300),
+            scale in 0.1..3.0f32, bound in 1e-30..1.0f32,
+        ) {
+            let mut out = vec![[1.0; CHUNK]; values.len().div_ceil(CHUNK)];
+            let (sum, moment) = weights(&values, 0.0, scale, &mut out);
+            let flat = out.as_flattened();
+            for (value, &weight) in values.iter().zip(flat) {
+                let a = (f64::from(*value) * f64::from(scale)).max(-1000.0);
+                prop_assert!((f64::from(weight) - a.exp()).abs() <= a.exp() * (2.5e-7 - 2e-7 * a) + 1e-37);
+            }
+            prop_assert!(flat[values.len()..].iter().all(|weight| *weight == 0.0));
+            let slow: f64 = flat.iter().map(|&weight| f64::from(weight)).sum();
+            prop_assert!((sum - slow).abs() <= 1.8e-7 * slow + 1e-35);
+            prop_assert!(moment >= 0.0);
+            let (mass, count) = mass_from(out.iter(), bound);
+            let reaching: Vec<f64> = flat.iter().filter(|weight| **weight >= bound).map(|&weight| weight.into()).collect();
+            prop_assert_eq!(count, reaching.len());
+            prop_assert!((mass - reaching.iter().sum::<f64>()).abs() <= 1.8e-7 * mass);
+        }
+    }
+}
