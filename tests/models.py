@@ -43,6 +43,9 @@ class TableModel:
     def open(self, rows: int, capacity: int) -> TableSession:
         return TableSession(self, rows)
 
+    def open_tree(self, rows: int, capacity: int, nodes: int) -> TableSession:
+        return TableSession(self, rows)
+
 
 class TableSession:
     def __init__(self, model: TableModel, rows: int) -> None:
@@ -66,6 +69,23 @@ class TableSession:
             if last:
                 out[row, 0] = self.model.logits(past)
         return torch.from_numpy(out)
+
+    def forward_tree(self, tokens: np.ndarray, parents: np.ndarray, counts: np.ndarray | None = None) -> torch.Tensor:
+        rows, width = tokens.shape
+        self.calls.append((rows, width))
+        self.tree = tokens
+        out = np.zeros((rows, width, self.model.vocab_size), dtype=np.float32)
+        for row, past in enumerate(self.past):
+            texts: list[list[int]] = []
+            for place in range(width if counts is None else int(counts[row])):
+                parent = int(parents[row, place])
+                texts.append([*(past if parent < 0 else texts[parent]), int(tokens[row, place])])
+                out[row, place] = self.model.logits(texts[-1])
+        return torch.from_numpy(out)
+
+    def keep(self, path: np.ndarray, counts: np.ndarray) -> None:
+        for row, past in enumerate(self.past):
+            past.extend(self.tree[row, path[row, : counts[row]]].tolist())
 
     def truncate(self, lengths: np.ndarray) -> None:
         self.past = [past[: int(length)] for past, length in zip(self.past, lengths, strict=True)]

@@ -1,6 +1,7 @@
 """This is the public API of foretoken."""
 
 from . import kernels as kernels
+from . import ops as ops
 from .canvas import Canvas as Canvas
 from .canvas import Stats as Stats
 from .canvas import Step as Step
@@ -25,6 +26,7 @@ from .huggingface_generate import hf_generate as hf_generate
 from .kernels import SuffixCorpus as SuffixCorpus
 from .model.huggingface import HuggingFace as HuggingFace
 from .model.llama_session import Llama as Llama
+from .model.native import Native as Native
 from .pipeline import Pipeline as Pipeline
 from .sampler import Sampler as Sampler
 from .strategy.autoregressive import Autoregressive as Autoregressive

@@ -1,4 +1,4 @@
-# The binary's surface, written by hand; stubtest compares it with what was built. `kernels.py` is the one importer.
+# The binary's surface, written by hand; stubtest compares it with what was built. `kernels` is the one importer.
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -11,14 +11,19 @@ from typing_extensions import Self
 __all__ = [
     "History",
     "NGram",
+    "NativeModel",
+    "NativeSession",
     "Sampler",
     "StopStrings",
     "Suffix",
     "SuffixCorpus",
     "_panic",
     "gumbel",
+    "lattice_chains",
+    "lattice_tree",
     "philox",
     "process",
+    "process_sparse",
     "sample",
     "uniform",
     "verify",
@@ -54,6 +59,14 @@ def process(
     rows: _Integers | None,
     history: Sequence[History] | None,
 ) -> _Reals: ...
+def process_sparse(
+    logits: NDArray[np.float32],
+    sampler: Sampler,
+    seeds: _Integers,
+    positions: _Integers,
+    rows: _Integers | None,
+    history: Sequence[History] | None,
+) -> tuple[_Ids, _Reals]: ...
 def verify(
     logits: NDArray[np.float32],
     draft: Any,
@@ -61,13 +74,32 @@ def verify(
     seeds: _Integers,
     positions: _Integers,
     lengths: _Integers | None,
+    parents: Any,
     rows: _Integers | None,
     rejection: bool,
+    block: bool,
     draft_probs: Any,
+    draft_ids: Any,
     history: Sequence[History] | None,
     logprobs: int | None,
     threads: int,
-) -> tuple[_Ids, tuple[Any, Any, Any, Any, Any]]: ...  # accepted, and what _Chosen says, unpacked with a star
+) -> tuple[_Ids, _Ids, tuple[Any, Any, Any, Any, Any]]: ...  # accepted, path, and what _Chosen says, for a star
+def lattice_chains(
+    ids: _Ids,
+    logprobs: NDArray[np.float32],
+    dense: NDArray[np.float32] | None,
+    bigram: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+    lengths: _Integers | None,
+    n: int,
+) -> tuple[_Ids, _Reals]: ...
+def lattice_tree(
+    ids: _Ids,
+    logprobs: NDArray[np.float32],
+    dense: NDArray[np.float32] | None,
+    bigram: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+    lengths: _Integers | None,
+    nodes: int,
+) -> tuple[_Ids, _Ids, _Reals, _Ids]: ...
 def _panic() -> None: ...
 
 @final
@@ -184,6 +216,49 @@ class NGram:
     def __setstate__(self, state: list[tuple[int, _Ids]]) -> None: ...
 
 @final
+class NativeModel:
+    def __new__(
+        cls,
+        shape: tuple[Sequence[int], float, float],
+        weights: Mapping[str, NDArray[np.float32]],
+        dtype: str | None = None,
+    ) -> Self: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def memory(self) -> int: ...
+    def first(self, layers: int) -> NativeModel: ...
+    def open(self, rows: int, capacity: int, threads: int) -> NativeSession: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+    @classmethod
+    def _from_parts(
+        cls,
+        shape: tuple[Sequence[int], float, float],
+        dtype: str,
+        matrices: Sequence[tuple[int, int, NDArray[np.uint32], NDArray[np.float32]]],
+        gains: Sequence[NDArray[np.float32]],
+    ) -> NativeModel: ...
+
+@final
+class NativeSession:
+    @property
+    def lengths(self) -> _Ids: ...
+    def forward(self, tokens: _Ids, counts: _Integers | None, last: bool) -> NDArray[np.float32]: ...
+    def draft(
+        self,
+        tokens: _Ids,
+        counts: _Integers | None,
+        k: int,
+        sampler: Sampler,
+        seeds: _Integers,
+        rows: _Integers | None,
+        history: Sequence[History] | None,
+        stream: int,
+    ) -> tuple[_Ids, _Reals | None]: ...
+    def truncate(self, lengths: _Integers) -> None: ...
+    def select(self, rows: _Integers) -> None: ...
+
+@final
 class Suffix:
     def __new__(cls, max_match: int = 64, corpus: SuffixCorpus | None = None, min_match: int = 1) -> Self: ...
     @property
@@ -195,6 +270,7 @@ class Suffix:
     def start(self, row: int, prompt: _Tokens) -> None: ...
     def extend(self, row: int, tokens: _Tokens) -> None: ...
     def propose(self, row: int, k: int) -> tuple[_Ids, _Reals, int]: ...
+    def propose_rows(self, rows: _Tokens, k: int) -> tuple[_Ids, _Reals, _Ids, _Ids]: ...
     def stop(self, row: int) -> None: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
     def __setstate__(self, state: list[tuple[int, _Ids]]) -> None: ...
@@ -211,7 +287,7 @@ class SuffixCorpus:
     def memory_limit_bytes(self) -> int: ...
     @property
     def max_match(self) -> int: ...
-    def save(self, path: str | PathLike[str]) -> None: ...
+    def save(self, path: str | PathLike[str], *, index: bool = False) -> None: ...
     @staticmethod
     def load(path: str | PathLike[str]) -> SuffixCorpus: ...
     def __len__(self) -> int: ...

@@ -91,7 +91,7 @@ class Step:
     Attributes:
         row: index of the row: sample j of prompt i of n is row i·n + j.
         tokens: the units that became known, in order; cut where the row ends.
-        drafted: the guesses that were checked.
+        drafted: the guesses that were checked; of a tree those on the branch that went furthest.
         accepted: how many of the guesses, from the first, were right.
         source: name of the drafter that guessed, or "" if nothing was drafted.
         gaps: for each token, how far the runner-up was behind in score (nats); small is a near tie.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import foretoken as ft
-from foretoken.drafter.protocol import Draft, Drafter
+from foretoken.drafter.protocol import Draft, Drafter, DraftRequest
 from foretoken.reference.chance import Atoms, Chance, enumerate_branches
 from tests import tiny
 from tests.laws.test_law import SAMPLERS
@@ -31,11 +32,13 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "small model": lambda: ft.SmallModel(TableModel(VOCABULARY, order=1)),
     "early exit": lambda: ft.EarlyExit(1),
     "several": lambda: ft.Several(ft.NGram(minimum=2), ft.SmallModel(TableModel(VOCABULARY, order=1))),
+    "tree": lambda: ft.Several(ft.NGram(minimum=1), ft.SmallModel(TableModel(VOCABULARY, order=1)), tree=True),
+    "tree of draws": lambda: ft.Several(ft.SmallModel(TableModel(VOCABULARY, order=1)), ft.EarlyExit(1), tree=True),
     "arbitrary": lambda: FunctionDrafter(_fixed),
 }
 
 
-def texts(name: str, drafter: Drafter | None, verifier: Any, chance: Chance) -> tuple[int, ...]:
+def texts(name: str, drafter: Drafter | None, verifier: Any, chance: Chance, length: int = LENGTH) -> tuple[int, ...]:
     """What one generation under one of `SAMPLERS` writes when `chance` decides."""
     fields = dict(SAMPLERS[name])
     ends, minimum = fields.pop("end_tokens", ()), fields.pop("min_tokens", 0)
@@ -43,14 +46,16 @@ def texts(name: str, drafter: Drafter | None, verifier: Any, chance: Chance) -> 
     strategy = ft.Autoregressive(drafter, verifier, length=2) if drafter else ft.Autoregressive()
     model = TableModel(VOCABULARY, scale=1.5)
     with tiny.decided_by(chance):
-        out = ft.generate(model, ft.Canvas([PROMPT]), strategy, seed=7, max_tokens=LENGTH, **options)
+        out = ft.generate(model, ft.Canvas([PROMPT]), strategy, seed=7, max_tokens=length, **options)
     return tuple(out.tokens.tolist())
 
 
-def law(name: str, drafter: Callable[[], Drafter] | None, verifier: Any) -> dict[tuple[int, ...], float]:
+def law(
+    name: str, drafter: Callable[[], Drafter] | None, verifier: Any, length: int = LENGTH
+) -> dict[tuple[int, ...], float]:
     """The exact law of the text."""
     total: dict[tuple[int, ...], float] = {}
-    for weight, text in enumerate_branches(lambda c: texts(name, drafter and drafter(), verifier, c)):
+    for weight, text in enumerate_branches(lambda c: texts(name, drafter and drafter(), verifier, c, length)):
         total[text] = total.get(text, 0.0) + weight
     return total
 
@@ -61,6 +66,30 @@ def test_the_ratio_test_keeps_the_law_of_a_generation(name: str, drafter: str) -
     plain = law(name, None, None)
     assert sum(plain.values()) == pytest.approx(1, abs=1e-12)
     assert tiny.total_variation(plain, law(name, DRAFTERS[drafter], ft.Rejection())) < 1e-9
+
+
+@pytest.mark.parametrize("drafter", ["n-gram", "small model", "several"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_blocks_keep_the_law_of_a_generation(name: str, drafter: str) -> None:
+    """One token more, so that a block of two is followed by another."""
+    plain = law(name, None, None, LENGTH + 1)
+    assert tiny.total_variation(plain, law(name, DRAFTERS[drafter], ft.Rejection(block=True), LENGTH + 1)) < 1e-9
+
+
+class Repeating(ft.SmallModel):
+    """Draws every draft with the same noise."""
+
+    def open(self, request: DraftRequest) -> Any:
+        return super().open(dataclasses.replace(request, streams=itertools.repeat(4)))
+
+
+def test_noise_that_is_drawn_twice_is_refused() -> None:
+    """Siblings that share noise are not drawn from what they say, nor is a draft whose noise a block has seen."""
+    small = Repeating(TableModel(VOCABULARY, order=1))
+    with pytest.raises(AssertionError, match="decides twice"):
+        law("temperature", lambda: ft.Several(small, Repeating(TableModel(VOCABULARY)), tree=True), ft.Rejection())
+    with pytest.raises(AssertionError, match="decides twice"):
+        law("temperature", lambda: small, ft.Rejection(block=True), LENGTH + 1)
 
 
 @pytest.mark.parametrize("drafter", DRAFTERS)

@@ -6,9 +6,10 @@ that of plain decoding. No sample is drawn, so the tolerance is that of float64.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from foretoken.reference import noise
+from foretoken.reference import ratio as ratio_module
 from foretoken.reference import verify as verify_module
 from foretoken.reference.chance import Atoms, Chance, Enumerate, enumerate_branches
 from foretoken.reference.history import History
@@ -109,8 +111,9 @@ def draft_by(model: TableModel, sampler: Any, k: int, chance: Chance) -> tuple[l
 
 
 def block(
-    target: TableModel, sampler: Any, draft: list[int], laws: Tensor | None, chance: Chance, *, rejection: bool
-) -> tuple[tuple[int, ...], History]:
+    target: TableModel, sampler: Any, draft: list[int], laws: Tensor | None, chance: Chance, *, rejection: bool,
+    whole: bool = False,
+) -> tuple[tuple[int, ...], History]:  # fmt: skip
     """The tokens a drafted block becomes, and the history after it."""
     past = History(PROMPT)
     rows = [target.after((*PROMPT, *draft[:i])) for i in range(len(draft) + 1)]
@@ -120,6 +123,7 @@ def block(
         sampler,
         **settings(past, chance),
         rejection=rejection,
+        block=whole,
         draft_probs=None if laws is None else laws[None],
     )
     tokens = tuple(past.output.tolist())
@@ -140,9 +144,13 @@ def completed(
 
 
 def distance(
-    name: str, vocabulary: int, k: int, *, drafts: str, rejection: bool = True, seed: int = 0, own: bool = False
-) -> float:
-    """Total variation between plain decoding and decoding with a verified block of k drafted tokens."""
+    name: str, vocabulary: int, k: int, *, drafts: str, rejection: bool = True, seed: int = 0, own: bool = False,
+    whole: bool = False, accepted: list[float] | None = None,
+) -> float:  # fmt: skip
+    """Total variation between plain decoding and decoding with a verified block of k drafted tokens.
+
+    The expected number of accepted ones is appended to `accepted`.
+    """
     sampler = tiny.plain(vocab_size=vocabulary, **SAMPLERS[name])
     target, drafter = TableModel(vocabulary, 2 * seed), TableModel(vocabulary, 2 * seed + 1)
     # A drafter may have a sampler of its own; with the target's it shares XTC's coin.
@@ -150,13 +158,16 @@ def distance(
 
     def speculate(chance: Enumerate) -> tuple[tuple[int, ...], History]:
         if drafts == "drawn":
-            return block(target, sampler, *draft_by(drafter, guessing, k, chance), chance, rejection=rejection)
-        draft = [(seed + i * i) % vocabulary for i in range(k)]
-        return block(target, sampler, draft, None, chance, rejection=rejection)
+            draft, laws = draft_by(drafter, guessing, k, chance)
+        else:
+            draft, laws = [(seed + i * i) % vocabulary for i in range(k)], None
+        return block(target, sampler, draft, laws, chance, rejection=rejection, whole=whole)
 
     plain = PlainDecoding(target, sampler)
     expected = plain.law(History(PROMPT), k + 1)
     assert sum(expected.values()) == pytest.approx(1, abs=EXACT)
+    if accepted is not None:
+        accepted.append(sum(weight * (len(tokens) - 1) for weight, (tokens, _) in enumerate_branches(speculate)))
     return tiny.total_variation(expected, completed(plain, k + 1, speculate))
 
 
@@ -179,20 +190,29 @@ def test_a_draft_that_is_certain_keeps_the_law(name: str, *, rejection: bool) ->
 _bernoulli, _chain = Enumerate.bernoulli, verify_module.chain
 
 
-def _upside_down(self: Enumerate, where: noise.Place, stream: int, p: Tensor, q: Tensor | float = 1.0) -> Tensor:
+def _upside_down(
+    self: Enumerate, where: noise.Place, stream: int, p: Tensor, q: Tensor | float = 1.0, rank: int = 0
+) -> Tensor:
     p, q = torch.as_tensor(p), torch.as_tensor(q)
-    return _bernoulli(self, where, stream, q, p) if stream == noise.ACCEPT else _bernoulli(self, where, stream, p, q)
+    p, q = (q, p) if stream == noise.ACCEPT else (p, q)
+    return _bernoulli(self, where, stream, p, q, rank)
 
 
 def _frozen(logits: Tensor, sampler: Any, histories: list[History], *rest: Any) -> Tensor:
     return _chain(logits, sampler, [History(PROMPT) for _ in histories], *rest)
 
 
+@contextlib.contextmanager
+def _freeze() -> Iterator[None]:
+    with mock.patch.object(verify_module, "chain", _frozen), mock.patch.object(ratio_module, "chain", _frozen):
+        yield
+
+
 BREAKS: dict[str, Any] = {
     "accepts with min(1, q/p)": lambda: mock.patch.object(Enumerate, "bernoulli", _upside_down),
-    "draws again from p": lambda: mock.patch.object(verify_module, "residual", lambda p, q: p),
-    "draws again from |p - q|": lambda: mock.patch.object(verify_module, "residual", lambda p, q: (p - q).abs()),
-    "freezes history at the block": lambda: mock.patch.object(verify_module, "chain", _frozen),
+    "draws again from p": lambda: mock.patch.object(ratio_module, "residual", lambda p, q: p),
+    "draws again from |p - q|": lambda: mock.patch.object(ratio_module, "residual", lambda p, q: (p - q).abs()),
+    "freezes history at the block": _freeze,
 }
 
 

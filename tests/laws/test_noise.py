@@ -117,3 +117,18 @@ def test_places_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(error):
         noise.place(seeds, positions, rows, count=1, device=CPU)
+
+
+def test_a_word_is_two_halves_of_published_blocks() -> None:
+    """The definition, written out, so that whoever implements it elsewhere has vectors to test against."""
+    seed, position, row, stream = 0x0123456789ABCDEF, 77, 5, noise.DRAFT
+    where = noise.place([seed], [position], [row], count=1, device=CPU)
+    found = noise.words(where, stream, 20)[0].tolist()
+    for token, word in enumerate(found):
+        key = (seed & FULL, seed >> 32)
+        upper, lower = (
+            _rust.philox((token // 8, position, row, marked), key)[token % 4] >> (16 * (token // 4 % 2)) & 0xFFFF
+            for marked in (stream, stream + 2**31)
+        )
+        assert word == upper * 2**16 + lower
+    assert found[:3] == [0x81C92488, 0xB92E8E12, 0x4355D383]

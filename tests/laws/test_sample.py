@@ -30,13 +30,22 @@ def test_rust_chooses_what_torch_chooses(data: st.DataObject) -> None:
     case = tiny.Case.drawn(data, rows=rows, vocabulary=vocabulary)
     generator = case.generator
     logits = tiny.random_logits(generator, (rows, vocabulary), data.draw(st.sampled_from(tiny.STYLES)))
-    stream = data.draw(st.sampled_from([noise.CHOICE, noise.CHOICE, noise.DRAFT]))
+    stream = data.draw(st.sampled_from([noise.CHOICE, noise.CHOICE, noise.DRAFT, 77, 2**32 - 1]))
     commit = data.draw(st.booleans())
 
     keys = {**case.keys, "history": case.histories()}
     expected_law = tiny.outcome(twin.process, torch.from_numpy(logits), case.sampler, **keys)
     law = tiny.outcome(kernels.process, torch.from_numpy(logits), case.sampler, **keys)
     tiny.assert_same(law, expected_law)
+    sparse = tiny.outcome(kernels.process_sparse, torch.from_numpy(logits), case.sampler, **keys)
+    if isinstance(law, type):
+        assert sparse is law
+    else:
+        ids, probs = sparse
+        spread = np.zeros((rows, vocabulary + 1))
+        np.put_along_axis(spread, ids, probs, axis=1)  # padding falls into the last column
+        np.testing.assert_allclose(spread[:, :-1], law, rtol=1e-12)  # sums of another order
+        assert (np.diff(ids, axis=1)[ids[:, 1:] >= 0] > 0).all()
 
     outcomes, pasts = [], []
     for kernel in (kernels.sample, twin.sample):
@@ -51,6 +60,46 @@ def test_rust_chooses_what_torch_chooses(data: st.DataObject) -> None:
         assert len(after) == len(before) + grown
 
 
+WIDE: dict[str, dict[str, Any]] = {
+    "T, k, p": {"temperature": 0.8, "top_k": 50, "top_p": 0.95},
+    "T, p": {"temperature": 0.8, "top_p": 0.95},
+    "p, low": {"top_p": 1e-9},
+    "p, high": {"temperature": 1.3, "top_p": 0.999999},
+    "cold, p": {"temperature": 1e-30, "top_p": 0.5},
+    "hot, p": {"temperature": 1e30, "top_p": 0.5},
+    "p, min-p": {"top_p": 0.9, "min_p": 0.001},
+    "bias, p": {"top_p": 0.97, "logit_bias": {3: 2.0}},
+    "k of most": {"top_k": 9_000},
+}
+
+
+@pytest.mark.parametrize("fields", WIDE.values(), ids=list(WIDE))
+@pytest.mark.parametrize("vocabulary", [256, 20_011, 128_256])
+@pytest.mark.parametrize("style", ["model", "normal", "equal", "few values", "mostly banned"])
+def test_wide_rows_choose_what_torch_chooses(style: str, vocabulary: int, fields: dict[str, Any]) -> None:
+    """At these sizes the nucleus is found by bounds and drawn from without a list; small rows take other ways."""
+    generator = np.random.default_rng(vocabulary)
+    ranked = generator.permutation(-1.5 * np.log(np.arange(vocabulary) + 2.0))
+    normal = generator.normal(size=vocabulary)
+    rows = {
+        "model": ranked,
+        "normal": normal,
+        "equal": np.full(vocabulary, 7.0),
+        "few values": np.round(2 * normal),
+        "mostly banned": np.where(generator.random(vocabulary) < 0.99, -np.inf, normal),
+    }
+    logits = torch.from_numpy(rows[style].astype(np.float32)).expand(3, -1).contiguous()
+    fields = {**fields, "top_k": min(fields.get("top_k", 0), vocabulary)}
+    sampler = tiny.compiled(vocab_size=vocabulary, **fields)
+    keys = {"seeds": [1, 2, 2**63], "positions": [0, 5, 2**31]}
+    chosen, expected = kernels.sample(logits, sampler, **keys), twin.sample(logits, sampler, **keys)
+    np.testing.assert_array_equal(chosen.tokens, expected.tokens)
+    np.testing.assert_allclose(chosen.gaps, expected.gaps, rtol=1e-9, atol=1e-12)
+    law, expected_law = (kernel.process(logits[:1], sampler, seeds=[1], positions=[0]) for kernel in (kernels, twin))
+    np.testing.assert_array_equal(law > 0, np.asarray(expected_law) > 0)
+    np.testing.assert_allclose(law, expected_law, rtol=1e-9, atol=1e-300)
+
+
 def test_the_choice_is_the_argmax_of_scores_and_noise() -> None:
     """The definition, written out: x / T + gumbel(seed, position, row, token)."""
     logits = torch.randn(3, 100)
@@ -61,6 +110,30 @@ def test_the_choice_is_the_argmax_of_scores_and_noise() -> None:
     top = scores.topk(2, dim=-1).values
     np.testing.assert_array_equal(chosen.tokens, scores.argmax(dim=-1))
     np.testing.assert_allclose(chosen.gaps, top[:, 0] - top[:, 1], rtol=1e-12)
+
+
+class Foreign:
+    """An array of a library that speaks DLPack and nothing else."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        return self.array.__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+
+def test_arrays_of_other_libraries_are_borrowed() -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32)
+    keys = {"seeds": [1, 2, 3], "positions": [0, 0, 0]}
+    sampler = tiny.compiled(vocab_size=50)
+    chosen = kernels.sample(Foreign(logits), sampler, **keys).tokens
+    np.testing.assert_array_equal(chosen, kernels.sample(logits, sampler, **keys).tokens)
+    borrowed = kernels.arrays.borrow(Foreign(logits))
+    assert borrowed is not None
+    assert np.shares_memory(borrowed, logits)
 
 
 def test_a_row_does_not_depend_on_its_neighbours_or_on_threads() -> None:
@@ -191,7 +264,8 @@ HOSTILE: list[tuple[str, type[ForetokenError], dict[str, Any]]] = [
     ("negative logprobs", InvalidArgument, {"logprobs": -1}),
     ("more logprobs than tokens", InvalidArgument, {"logprobs": 4}),
     ("the stream of the ratio test", InvalidArgument, {"stream": noise.ACCEPT}),
-    ("a stream that is none", InvalidArgument, {"stream": 99}),
+    ("a stream that is none", InvalidArgument, {"stream": 2**32}),
+    ("a negative stream", InvalidArgument, {"stream": -1}),
 ]
 
 

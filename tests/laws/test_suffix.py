@@ -70,6 +70,23 @@ def test_the_most_frequent_wins_then_the_most_recent() -> None:
     assert answer(drafter, "propose", 0, 3) == ([], [], 0)
 
 
+def test_several_rows_in_one_call() -> None:
+    drafters = [_rust.Suffix(), reference.Suffix()]
+    for drafter in drafters:
+        for row, text in enumerate(([1, 2, 1, 3, 1], [], [5, 5, 5], [7, 8])):
+            drafter.start(row, text)
+    for rows in ([0, 1, 2, 3], np.array([2, 0, 2]), []):
+        for k in (0, 3):
+            found, expected = [drafter.propose_rows(rows, k) for drafter in drafters]
+            for one, other in zip(found, expected, strict=True):
+                assert (one.dtype, one.shape) == (other.dtype, other.shape)
+                np.testing.assert_array_equal(one, other)
+    with pytest.raises(InvalidArgument, match="row 9 is unknown"):
+        drafters[0].propose_rows([0, 9], 2)
+    with pytest.raises(LimitExceeded, match="the drafts of all rows"):
+        drafters[0].propose_rows([0] * 1025, 65536)
+
+
 def test_the_corpus_is_asked_where_it_knows_more() -> None:
     corpus = _rust.SuffixCorpus(1 << 20)
     drafter = _rust.Suffix(corpus=corpus)
@@ -129,25 +146,35 @@ def test_files_and_pickles_keep_everything(
     folder = tmp_path_factory.mktemp("corpus")
     corpus.save(folder / "corpus.bin")
     assert [entry.name for entry in folder.iterdir()] == ["corpus.bin"]
-    for again in (_rust.SuffixCorpus.load(folder / "corpus.bin"), pickle.loads(pickle.dumps(corpus))):
-        assert (len(again), again.tokens, again.memory) == (len(corpus), corpus.tokens, corpus.memory)
+    corpus.save(folder / "indexed.bin", index=True)
+    copies = [_rust.SuffixCorpus.load(folder / name) for name in ("corpus.bin", "indexed.bin")]
+    assert copies[0].memory == corpus.memory >= copies[1].memory  # which has no room to grow
+    # The one with an automaton last, for there both grow on.
+    for again in (pickle.loads(pickle.dumps(corpus)), *copies):
+        assert (len(again), again.tokens) == (len(corpus), corpus.tokens)
         assert (again.max_match, again.memory_limit_bytes) == (7, 100_000)
         old, new = _rust.Suffix(7, corpus), _rust.Suffix(7, again)
         for token in range(3):
             old.start(token, [token])
             new.start(token, [token])
             assert answer(old, "propose", token, 9) == answer(new, "propose", token, 9)
+        both = [corpus, again] if again is copies[1] else []
+        for grown in both:  # an automaton that was read goes on growing as the one that was written
+            grown.add([0, 1, 0, 2, 1, 0])
+        for token in range(3 if both else 0):
+            assert answer(old, "propose", token, 9) == answer(new, "propose", token, 9)
 
 
-def test_cut_flipped_and_foreign_files_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", [False, True])
+def test_cut_flipped_and_foreign_files_are_refused(tmp_path: Path, index: bool) -> None:
     corpus = _rust.SuffixCorpus(100_000)
     corpus.add([5, 6, 7])
     corpus.add([2**31 - 1])
     path = tmp_path / "corpus.bin"
-    corpus.save(str(path))
+    corpus.save(str(path), index=index)
     good = path.read_bytes()
-    wrong = [good[:length] for length in range(len(good))] + [good + b"\0", b"PK\3\4" + good]
-    for bit in range(len(good) * 8):
+    wrong = [good[:length] for length in range(0, len(good), 3 if index else 1)] + [good + b"\0", b"PK\3\4" + good]
+    for bit in range(0, len(good) * 8, 7 if index else 1):
         flipped = bytearray(good)
         flipped[bit // 8] ^= 1 << bit % 8
         wrong.append(bytes(flipped))

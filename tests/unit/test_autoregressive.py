@@ -31,6 +31,10 @@ DRAFTERS = {
     "early exit": lambda model: ft.EarlyExit(1),
     "several": lambda model: ft.Several(ft.NGram(minimum=1), ft.SmallModel(model.first(1))),
     "several, ask all": lambda model: ft.Several(ft.Suffix(minimum=1), ft.EarlyExit(1), ask_all=True),
+    "tree": lambda model: ft.Several(ft.NGram(minimum=1), ft.SmallModel(model.first(1)), tree=True),
+    "tree of three": lambda model: ft.Several(
+        random_drafter(model.vocab_size), ft.Suffix(minimum=1), ft.EarlyExit(1), tree=True, nodes=7
+    ),
     "random": lambda model: random_drafter(model.vocab_size),
 }
 _RNG = np.random.default_rng(5)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from benches import _common, compression, exactness, law, resume, speed
+from benches import _common, compression, exactness, kernels, law, lookup, native, resume, speed, tree
 from foretoken import hub
 
 pytest.importorskip("transformers")
@@ -36,6 +36,16 @@ def test_speed(capsys: pytest.CaptureFixture[str]) -> None:
     contenders = results["tiny"]["drafters"]["greedy"]["contenders"]
     assert {"Suffix", "SmallModel", "transformers, prompt look-up", "transformers, assisted"} <= contenders.keys()
     assert results["asked"]["measures"] == 14
+
+
+def test_native(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(native, capsys)
+    assert {"PyTorch, 1 threads", "products alone, 1 threads", "int8, 1 threads"} <= results["step"].keys()
+    assert {name.split(",")[0] for name in results["draft"]} == {"PyTorch", "native"}
+    for found in results["decode"].values():
+        assert {"transformers, assisted", "native, SmallModel", "native, NGram"} <= found.keys()
+        assert {figures["tokens_changed"] for name, figures in found.items() if name.startswith("native")} == {0}
+    assert results["asked"]["measures"] == 8
 
 
 def test_exactness(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +75,12 @@ def test_law(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(line["guesses"] > 0 for line in results["distances"].values())
 
 
+def test_tree(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(tree, capsys)
+    assert all(line["differing"] == 0 for kind in results["trees"].values() for line in kind.values())
+    assert results["blocks"].keys() == {"one after another", "whole blocks", "tree with n-grams"}
+
+
 def test_compression(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(_common, "RESULTS", tmp_path)
     results = quick(compression, capsys, "--save")
@@ -78,13 +94,31 @@ def test_compression_without_data_says_so(capsys: pytest.CaptureFixture[str], mo
     assert "pass --data" in json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]["skipped"]
 
 
+def test_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(kernels, capsys)
+    assert len(results["sample"]) == 8
+    assert all(found["times transformers"] > 1 for found in results["sample"].values())
+    assert results["verify"].keys() == {"Coupled", "Rejection", "transformers"}
+    assert results["threads"]["times"] > 0
+
+
 def test_resume(capsys: pytest.CaptureFixture[str]) -> None:
     results = quick(resume, capsys)
     assert len(results["deaths"]) == 1
     assert (results["losses"], results["losses_that_differ"], results["tensors_that_differ"]) == (120, 0, 0)
 
 
-@pytest.mark.parametrize("name", ["compression", "speed"])
+def test_lookup(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(lookup, capsys)
+    assert results.keys() == {"text", "drafters", "rows", "corpus", "lattice"}
+    assert {"NGram", "transformers, prompt look-up"} <= results["drafters"]["row alone, without an index"].keys()
+    assert (
+        results["corpus"]["save documents"]["megabytes"]
+        < results["corpus"]["save documents and automaton"]["megabytes"]
+    )
+
+
+@pytest.mark.parametrize("name", ["compression", "lookup", "native", "speed"])
 def test_a_bench_is_a_script(name: str, tmp_path: Path) -> None:
     """It finds the tests' models from any folder, and does not stand in the way of a module of its own name."""
     script = _common.ROOT / "benches" / f"{name}.py"

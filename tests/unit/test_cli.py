@@ -52,7 +52,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     made = Pipeline(Text(tokenizer), Letters(), name="tiny")
-    monkeypatch.setattr(generate, "load", lambda name: made)
+    monkeypatch.setattr(generate, "load", lambda name, **_: made)
     return made
 
 
@@ -82,11 +82,21 @@ def test_no_drafter_changes_the_text(
     """Each name means a drafter, and the words stay."""
     from foretoken.drafter.small_model import SmallModel
 
-    monkeypatch.setattr(generate, "small_model", lambda name: SmallModel(pipeline.model))
+    monkeypatch.setattr(generate, "small_model", lambda name, **_: SmallModel(pipeline.model))
     assert main([*OPTIONS, "--drafter", drafter, "--json"]) == 0
     out = json.loads(capsys.readouterr().out)
     assert out["text"] == pipeline("once", max_tokens=60, seed=7).signal
     assert bool(out["stats"]["drafted"]) == (drafter != "none")
+
+
+@pytest.mark.parametrize("drafter", ["none", "small", "early-exit"])
+def test_the_core_writes_by_itself(drafter: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same words from a shipped model, in PyTorch and without."""
+    texts = []
+    for options in ([], ["--torch", "--drafter", drafter]):
+        assert main([*OPTIONS, *options]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
 
 
 def test_json_is_the_last_line_and_whole(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,7 +244,7 @@ def test_errors_are_one_line_and_a_code(
 ) -> None:
     """No traceback for what is not a bug."""
 
-    def fail(name: str) -> None:
+    def fail(name: str, **_: Any) -> None:
         raise raised
 
     monkeypatch.setattr(generate, "load", fail)
@@ -248,7 +258,7 @@ def test_errors_are_one_line_and_a_code(
 @pytest.mark.usefixtures("pipeline")
 def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """Anything else keeps its traceback."""
-    monkeypatch.setattr(generate, "load", lambda name: 1 / 0)
+    monkeypatch.setattr(generate, "load", lambda name, **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(OPTIONS)
 

@@ -105,3 +105,15 @@ def test_missing_data_and_unknown_sources_are_named(data: Path, tmp_path: Path) 
         corpus.split(tmp_path, ("stories",))
     with pytest.raises(InvalidArgument, match=r"'poems'.*'docs', 'stories', 'tldr'"):
         corpus.split(data, ("stories", "poems"))
+
+
+def test_copies_of_training_text_are_not_unseen() -> None:
+    numbers = np.random.default_rng(0).integers(0, 10**9, size=(40, 100))
+    train_texts = [" ".join(map(str, row)) for row in numbers[:20]]
+    fresh = [" ".join(map(str, row)) for row in numbers[20:]]
+    copy, shifted = train_texts[3], "x" + train_texts[5][7:]
+    quoted = [text + train_texts[i][: len(text) // 2] for i, text in enumerate(fresh[:3])]  # a third is copied
+    mostly = fresh[4][:200] + train_texts[7]
+    assert corpus.unseen(train_texts, [copy, *fresh, shifted, *quoted, mostly, "short"]) == [*fresh, *quoted, "short"]
+    assert corpus.unseen([], fresh) == fresh
+    assert corpus.unseen(train_texts, []) == []

@@ -20,6 +20,8 @@ from ..drafter.small_model import EarlyExit
 from ..errors import InvalidArgument
 from ..generation import Generation
 from ..hub import load, small_model
+from ..model.llama_session import Llama
+from ..model.native import Native
 from ..pipeline import Pipeline
 from ..sampler import Sampler
 from ..strategy.autoregressive import Autoregressive
@@ -35,6 +37,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "prompt", nargs="?", metavar="PROMPT", help="the text to continue; - or a pipe: read it from standard input"
     )
     parser.add_argument("--model", default="tales", help="a shipped model or a folder (default: tales)")
+    parser.add_argument("--torch", action="store_true", help="run it in PyTorch instead of in the core")
     parser.add_argument(
         "--max-tokens",
         type=int,
@@ -85,8 +88,9 @@ def run(options: argparse.Namespace) -> None:
     if options.prompt is None and sys.stdin.isatty():
         options.wrong_usage("no prompt: give a text to continue, or - to read it from standard input")
     prompt = read_prompt() if options.prompt in (None, "-") else options.prompt
-    pipeline = load(options.model)
-    strategy = Autoregressive(drafter=drafter(options.drafter, pipeline, options.model))
+    kind = Llama if options.torch else Native
+    pipeline = load(options.model, model=kind)
+    strategy = Autoregressive(drafter=drafter(options.drafter, pipeline, options.model, kind))
     sampler = Sampler(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, min_p=options.min_p)
     keys: dict[str, Any] = {
         "max_tokens": options.max_tokens, "sampler": sampler, "seed": options.seed, "n": options.n, "stop": options.stop
@@ -117,16 +121,16 @@ def read_prompt() -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def drafter(name: str, pipeline: Pipeline, model: str) -> Drafter | None:
+def drafter(name: str, pipeline: Pipeline, model: str, kind: Any) -> Drafter | None:
     """The drafter that a word on the command line means."""
     if name == "ngram":
         return NGram()
     if name == "suffix":
         return Suffix()
     if name == "small":
-        return small_model(model)
+        return small_model(model, model=kind)
     if name == "several":
-        return Several(Suffix(), small_model(model))
+        return Several(Suffix(), small_model(model, model=kind))
     if name == "early-exit":
         return EarlyExit(max(1, len(pipeline.model.layers) // 4))
     return None

@@ -104,7 +104,8 @@ class LookupSession:
     def propose(self, rows: Sequence[int], k: int) -> list[Draft]:
         """Guess up to `k` ids for each of these rows; fewer, or none, if nothing was found."""
         found = [self._index.propose(row, k) for row in rows]
-        return [Draft(tokens, evidence=matched) for tokens, *_, matched in found]
+        # An n-gram that was seen says nothing of how often something else followed it.
+        return [Draft(ids, evidence=matched, chances=next(iter(rest), None)) for ids, *rest, matched in found]
 
     def judge(self, row: int, draft: Draft, accepted: int) -> None:
         """A look-up has nothing to learn from it but what `extend` tells."""

@@ -66,7 +66,25 @@ class Pace:
 
 
 class CompositeSession:
-    """Marks the session of a drafter that is made of others."""
+    """The sessions of several drafters on the same rows."""
+
+    def __init__(self, sessions: Sequence[DraftSession]) -> None:
+        self.sessions = sessions
+
+    def start(self, row: int, prompt: np.ndarray) -> None:
+        """Begin a row everywhere."""
+        for session in self.sessions:
+            session.start(row, prompt)
+
+    def extend(self, row: int, tokens: Sequence[int]) -> None:
+        """Tell everyone what the row was continued with."""
+        for session in self.sessions:
+            session.extend(row, tokens)
+
+    def stop(self, row: int) -> None:
+        """Forget a row everywhere."""
+        for session in self.sessions:
+            session.stop(row)
 
 
 class AdaptiveSession:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-
-import numpy as np
 
 from ..errors import InvalidArgument
 from .pace import CompositeSession, open_paced
 from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
+from .tree import TreeDrafting
 
 
 class Several:
@@ -18,9 +18,13 @@ class Several:
         drafters: two or more, the surest first.
         ask_all: False asks one after another until one has a guess; True asks all and takes the guess with the most
             expected right tokens, by each one's measured success.
+        tree: asks all and checks all guesses in one forward, as a tree in which those that begin alike share their
+            beginning (2305.09781). Needs a model that reads trees (`Llama` does). Each drafter keeps its own adaptive
+            length, what it would be if it were alone.
+        nodes: the most guesses of a tree, in [2, 64]; the last drafter's are cut first.
 
     Raises:
-        InvalidArgument: fewer than two drafters are given.
+        InvalidArgument: fewer than two drafters are given, or `nodes` is out of range.
 
     Example:
         >>> import foretoken as ft
@@ -28,52 +32,50 @@ class Several:
         'suffix|n-gram'
     """
 
-    def __init__(self, *drafters: Drafter, ask_all: bool = False) -> None:
+    def __init__(self, *drafters: Drafter, ask_all: bool = False, tree: bool = False, nodes: int = 16) -> None:
         if len(drafters) < 2:
             raise InvalidArgument(f"Several takes two drafters or more, got {len(drafters)}")
+        if type(nodes) is not int or not 2 <= nodes <= 64:
+            raise InvalidArgument(f"nodes must be an integer in [2, 64], got {nodes!r}")
         self.drafters, self.ask_all = drafters, ask_all
+        # Of others a tree is one guess among several, too.
+        self.nodes = nodes if tree else max(getattr(drafter, "nodes", 0) for drafter in drafters)
+        self.tree = tree
 
     @property
     def name(self) -> str:
         """What statistics and traces call it."""
         return "|".join(drafter.name for drafter in self.drafters)
 
-    def open(self, request: DraftRequest) -> SeveralSession:
+    def open(self, request: DraftRequest) -> SeveralSession | TreeDrafting:
         """A session for one generation."""
         sessions = [open_paced(drafter, request) for drafter in self.drafters]
-        return SeveralSession(sessions, [drafter.name for drafter in self.drafters], ask_all=self.ask_all)
+        names = [drafter.name for drafter in self.drafters]
+        if self.tree:
+            return TreeDrafting(sessions, names, request, nodes=self.nodes)
+        return SeveralSession(sessions, names, ask_all=self.ask_all)
 
 
 class SeveralSession(CompositeSession):
-    """The sessions of several drafters on the same rows."""
+    """Takes the guess of one of several drafters for each row."""
 
     def __init__(self, sessions: Sequence[DraftSession], names: Sequence[str], *, ask_all: bool) -> None:
-        self._sessions, self._names, self._ask_all = sessions, names, ask_all
+        super().__init__(sessions)
+        self._names, self._ask_all = names, ask_all
         # Right guesses per draft of each child, remembered for about 30 drafts; hopeful at first.
         self._worth = [1.0] * len(sessions)
         self._asked: dict[int, int] = {}
 
-    def start(self, row: int, prompt: np.ndarray) -> None:
-        """Begin a row everywhere."""
-        for session in self._sessions:
-            session.start(row, prompt)
-
-    def extend(self, row: int, tokens: Sequence[int]) -> None:
-        """Tell everyone what the row was continued with."""
-        for session in self._sessions:
-            session.extend(row, tokens)
-
     def stop(self, row: int) -> None:
         """Forget a row everywhere."""
-        for session in self._sessions:
-            session.stop(row)
+        super().stop(row)
         self._asked.pop(row, None)
 
     def propose(self, rows: Sequence[int], k: int) -> list[Draft]:
         """One guess a row, by the drafter that was chosen for it."""
         best: dict[int, tuple[float, int, Draft]] = {}
         open_rows = list(rows)
-        for child, session in enumerate(self._sessions):
+        for child, session in enumerate(self.sessions):
             if not open_rows:
                 break
             answers = session.propose(open_rows, k)
@@ -88,11 +90,11 @@ class SeveralSession(CompositeSession):
             _, child, draft = best.get(row, (0.0, 0, NOTHING))
             self._asked[row] = child
             source = draft.source or self._names[child]
-            drafts.append(Draft(draft.tokens, draft.probs, draft.evidence, source) if len(draft.tokens) else draft)
+            drafts.append(dataclasses.replace(draft, source=source) if len(draft.tokens) else draft)
         return drafts
 
     def judge(self, row: int, draft: Draft, accepted: int) -> None:
         """Pass the verdict to the drafter that made the guess."""
         child = self._asked[row]
         self._worth[child] += 0.03 * (accepted - self._worth[child])
-        self._sessions[child].judge(row, draft, accepted)
+        self.sessions[child].judge(row, draft, accepted)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
 from .. import kernels
 from ..canvas import pad
 from ..errors import InvalidArgument, ShapeError, UnsupportedModel
-from ..model.protocol import CausalModel, Session
+from ..model.protocol import CausalModel, DraftingSession, Session
 from .protocol import NOTHING, Draft, DraftRequest
-
-_DRAFT_STREAM = 4  # of the noise: independent of the target's, as the ratio test needs it
 
 
 class SmallModel:
@@ -88,6 +85,7 @@ class ModelDrafting:
         self._model, self._request = model, request
         self._capacity = min(request.capacity, model.context)
         self._session: Session | None = None
+        self._at_once = False  # whether it draws a draft in one call
         self._order: list[int] = []  # row of each line of the cache
         self._unread: dict[int, list[int]] = {}
         self._read: dict[int, int] = {}  # units of a row that are in the cache and true
@@ -134,12 +132,12 @@ class ModelDrafting:
             return [NOTHING] * len(rows)
         if self._session is None:
             self._session = self._model.open(len(order), self._capacity)
+            self._at_once = isinstance(self._session, DraftingSession)
         read = np.array([self._read[row] for row in order], dtype=np.int64)
         self._session.truncate(read)
         tokens, counts = pad([self._unread[row] for row in order])
-        logits = self._session.forward(tokens, counts, last=True)
         positions = read + counts
-        guesses, probs = self._draw(self._session, logits, positions, k)
+        guesses, probs = self._draw(self._session, tokens, counts, positions, k)
         drafts = {}
         for line, row in enumerate(order):
             self._read[row] = int(positions[line])
@@ -149,15 +147,21 @@ class ModelDrafting:
         return [drafts[row] for row in rows]
 
     def _draw(
-        self, session: Session, logits: Tensor, positions: np.ndarray, k: int
+        self, session: Session, tokens: np.ndarray, counts: np.ndarray, positions: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray | None]:
         request, order = self._request, self._order
         lines = np.array(order)
         seeds, samples = request.seeds[lines], request.samples[lines]
+        stream = next(request.streams) if request.rejection else 0
+        if self._at_once:
+            own = None if request.histories is None else [request.histories[row] for row in order]
+            return session.draft(  # type: ignore[attr-defined]
+                tokens, counts, k, request.sampler, seeds=seeds, rows=samples, history=own, stream=stream
+            )
+        logits = session.forward(tokens, counts, last=True)
         # Guesses enter copies of the histories: the target's own must only hold what was accepted.
         histories = None if request.histories is None else [request.histories[row].copy() for row in order]
         keys = {"seeds": seeds, "rows": samples, "history": histories}
-        stream = _DRAFT_STREAM if request.rejection else 0
         guesses = np.empty((len(order), k), dtype=np.int64)
         probs = np.empty((len(order), k, self._model.vocab_size)) if request.rejection else None
         for i in range(k):

@@ -23,7 +23,8 @@ from ..drafter.small_model import EarlyExit, SmallModel
 from ..errors import UnknownModel
 from ..generate import generate
 from ..model.llama import LlamaModule
-from ..model.llama_session import Llama
+from ..model.native import Native
+from ..model.protocol import CausalModel
 from ..pipeline import Pipeline
 from ..sampler import Sampler
 from ..strategy.autoregressive import Autoregressive
@@ -51,9 +52,11 @@ Extra = Mapping[str, Callable[[Sampler], Callable[[np.ndarray], int]]]
 """Peers: name → function that is given a sampler and returns a contender."""
 
 
-def opened(model: str, prompts: Sequence[str] | None) -> tuple[Pipeline, list[np.ndarray]]:
-    """A model and its prompts as ids, each cut to an eighth of the context."""
-    pipeline = hub.load(model)
+def opened(
+    model: str, prompts: Sequence[str] | None, *, kind: Callable[[LlamaModule], CausalModel] = Native
+) -> tuple[Pipeline, list[np.ndarray]]:
+    """A model and its prompts as ids, each cut to an eighth of the context; `kind` is as for `load`."""
+    pipeline = hub.load(model, model=kind)
     longest = max(1, pipeline.model.context // 8)
     return pipeline, [pipeline.codec.encode(text)[:longest] for text in prompts or OPENINGS]
 
@@ -180,7 +183,7 @@ def wrong(
 def _untrained(pipeline: Pipeline) -> Drafter:
     module = LlamaModule(dataclasses.replace(pipeline.model.config, num_hidden_layers=1))
     module.initialise(torch.Generator().manual_seed(1))
-    return SmallModel(Llama(module))
+    return SmallModel(Native(module))
 
 
 def overhead(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import InvalidArgument, LimitExceeded
 from .llama import Block, LlamaConfig, LlamaModule
+from .llama_places import LevelPlace, RaggedPlace, causal_place, tree_place
 from .product import Product
 
 
@@ -97,11 +98,15 @@ class Llama:
 
     def open(self, rows: int, capacity: int) -> LlamaSession:
         """An empty cache for `rows` rows of at most `capacity` units each."""
+        return self.open_tree(rows, capacity, 0)
+
+    def open_tree(self, rows: int, capacity: int, nodes: int) -> LlamaSession:
+        """The same, with room for the `nodes` units of a tree behind each row."""
         if rows < 1:
             raise InvalidArgument(f"a cache has at least one row, got {rows}")
         if not 0 < capacity <= self.context:
             raise LimitExceeded(f"capacity {capacity} is outside [1, {self.context}], the context of this model")
-        return LlamaSession(self, rows, capacity)
+        return LlamaSession(self, rows, capacity, nodes)
 
 
 def _gain(norm: nn.RMSNorm) -> Tensor:
@@ -133,15 +138,23 @@ class _FusedBlock:
 
 
 class LlamaSession:
-    """The cache of some rows: for each block (keys and values, rows, heads, capacity + 1, head_dim)."""
+    """The cache of some rows, (blocks, keys and values, rows, heads, slots + 1, head_dim).
 
-    def __init__(self, model: Llama, rows: int, capacity: int) -> None:
+    A row's units fill its slots from the first. A tree is read into the slots behind them, in the order it is given in;
+    what is kept of it then moves to the front. The last slot takes padding, and no mask shows it.
+    """
+
+    def __init__(self, model: Llama, rows: int, capacity: int, nodes: int) -> None:
         config = model.config
-        self.model, self.capacity = model, capacity
+        self.model, self.capacity, self.slots = model, capacity, capacity + nodes
         self.lengths = np.zeros(rows, dtype=np.int64)
-        shape = (2, rows, config.num_key_value_heads, capacity + 1, config.head_dim)
         self.turn, self.causal = model.tables(capacity)
-        self.cache = [torch.zeros(shape, device=model.device) for _ in model.layers]
+        shape = (2, rows, config.num_key_value_heads, self.slots + 1, config.head_dim)
+        self._hold(torch.zeros((len(model.layers), *shape), device=model.device))
+        self._tree: np.ndarray | None = None  # the rows' lengths before the tree that is to be pruned
+
+    def _hold(self, blocks: Tensor) -> None:
+        self.blocks, self.cache = blocks, blocks.unbind(0)
 
     def truncate(self, lengths: np.ndarray) -> None:
         """Forget, row by row, everything behind `lengths`."""
@@ -150,8 +163,23 @@ class LlamaSession:
     def select(self, rows: np.ndarray) -> None:
         """Keep these rows, in this order."""
         index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(self.model.device)
-        self.cache = [cache.index_select(1, index) for cache in self.cache]
+        self._hold(self.blocks.index_select(2, index))
         self.lengths = self.lengths[rows]
+
+    @torch.inference_mode()
+    def keep(self, path: np.ndarray, counts: np.ndarray) -> None:
+        """Forget what `forward_tree` read but for one path; see `TreeSession.keep`."""
+        start = self._tree
+        if start is None:
+            raise InvalidArgument("there is no tree to keep a path of; keep follows forward_tree")
+        places = np.arange(path.shape[1])
+        rows, to = ((path != places) & (places < counts[:, None])).nonzero()
+        if len(rows):
+            source, target = start[rows] + path[rows, to], start[rows] + to
+            lines, source, target = (torch.from_numpy(part).to(self.model.device) for part in (rows, source, target))
+            # Gathered before it is written, so that slots may overlap.
+            self.blocks[:, :, lines, :, target] = self.blocks[:, :, lines, :, source]
+        self.lengths, self._tree = start + counts, None
 
     @torch.inference_mode()
     def forward(self, tokens: np.ndarray, counts: np.ndarray | None = None, *, last: bool = False) -> Tensor:
@@ -164,18 +192,50 @@ class LlamaSession:
             self.capacity
         ):
             raise LimitExceeded(f"{need} units do not fit the capacity of {self.capacity}")
+        if self._tree is not None:
+            raise InvalidArgument("a tree was read and not pruned; keep one of its paths first")
         level = longest <= self.capacity and (rows == 1 or bool((lengths == start).all()))
-        place = _LevelPlace(self, start, width) if level else _RaggedPlace(self, width, min(longest, self.capacity))
-        ids = torch.from_numpy(tokens).to(self.model.device).flatten()
-        hidden = self._blocks(F.embedding(ids, self.model.embedding), rows, width, place)  # (rows · width, hidden)
+        place = causal_place(self, start if level else None, width, min(longest, self.capacity))
+        hidden = self._read(tokens, place)
         if last and width > 1:
             ends = np.arange(rows) * width + (width if counts is None else counts) - 1
             hidden = hidden[torch.from_numpy(ends).to(hidden.device)]
         self.lengths = lengths + (width if counts is None else counts)
-        logits = self.model.head(_unit(hidden, self.model.floor))
-        return logits.view(rows, -1, self.model.config.vocab_size)
+        return self._predict(hidden, rows)
 
-    def _blocks(self, x: Tensor, rows: int, width: int, place: _LevelPlace | _RaggedPlace) -> Tensor:
+    @torch.inference_mode()
+    def forward_tree(self, tokens: np.ndarray, parents: np.ndarray, counts: np.ndarray | None = None) -> Tensor:
+        """Read a tree of units behind each row; see `TreeSession.forward_tree`.
+
+        Raises:
+            InvalidArgument: a parent does not come before its child, or the last tree was not pruned.
+            LimitExceeded: a path does not fit the capacity, or a tree not the room there is for one.
+        """
+        rows, width = tokens.shape
+        if ((parents < -1) | (parents >= np.arange(width))).any():
+            raise InvalidArgument(f"parents are {parents.tolist()}; each comes before its child, or is -1")
+        if self._tree is not None:
+            raise InvalidArgument("a tree was read and not pruned; keep one of its paths first")
+        used = np.full(rows, width) if counts is None else counts
+        place, depths = tree_place(self, parents)
+        need = int((self.lengths + np.where(np.arange(width) < used[:, None], depths, 0).max(axis=1)).max()) + 1
+        if need > self.capacity or int((self.lengths + used).max()) > self.slots:
+            room = f"{self.capacity} units, {self.slots} with all of a tree"
+            raise LimitExceeded(f"a tree of {used.max()} units, {need} along a path, does not fit the capacity: {room}")
+        hidden = self._read(tokens, place)
+        self._tree, self.lengths = self.lengths, self.lengths + used
+        return self._predict(hidden, rows)
+
+    def _predict(self, hidden: Tensor, rows: int) -> Tensor:
+        return self.model.head(_unit(hidden, self.model.floor)).view(rows, -1, self.model.config.vocab_size)
+
+    def _read(self, tokens: np.ndarray, place: LevelPlace | RaggedPlace) -> Tensor:
+        """The hidden state of every unit, (rows · width, hidden), while keys and values enter the cache."""
+        rows, width = tokens.shape
+        ids = torch.from_numpy(tokens).to(self.model.device).flatten()
+        return self._blocks(F.embedding(ids, self.model.embedding), rows, width, place)
+
+    def _blocks(self, x: Tensor, rows: int, width: int, place: LevelPlace | RaggedPlace) -> Tensor:
         config = self.model.config
         heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         group, floor = heads // kv_heads, self.model.floor
@@ -195,44 +255,3 @@ class LlamaSession:
             gate, up = block.gate_up(_unit(x, floor)).chunk(2, dim=1)
             x = block.down.add(x, F.silu(gate) * up)
         return x
-
-
-class _LevelPlace:
-    """Where new units go when all rows are equally long: one slice."""
-
-    def __init__(self, session: LlamaSession, start: int, width: int) -> None:
-        model = session.model
-        self.start, self.end = start, start + width
-        self.turn = session.turn[start : self.end]
-        group = model.config.num_attention_heads // model.config.num_key_value_heads
-        # A single unit may look at everything there is, and needs no mask.
-        self.mask = None if width == 1 else session.causal[start * group : self.end * group, : self.end]
-
-    def write(self, cache: Tensor, kv: Tensor) -> tuple[Tensor, Tensor]:
-        filled = cache.narrow(3, 0, self.end)
-        filled.narrow(3, self.start, self.end - self.start).copy_(kv)
-        keys, values = filled.unbind(0)
-        return keys, values
-
-
-class _RaggedPlace:
-    """Where new units go when rows differ in length: an index per unit."""
-
-    def __init__(self, session: LlamaSession, width: int, longest: int) -> None:
-        model = session.model
-        lengths = torch.from_numpy(session.lengths).to(model.device)
-        positions = lengths[:, None] + torch.arange(width, device=model.device)
-        # Padding may reach beyond the capacity: it goes to the spare slot behind it, which no mask shows.
-        self.slots = positions.clamp(max=session.capacity)
-        positions = positions.clamp_(max=session.capacity - 1)
-        self.longest = longest
-        self.rows = torch.arange(len(lengths), device=model.device)[:, None]
-        self.turn = session.turn[positions]
-        group = model.config.num_attention_heads // model.config.num_key_value_heads
-        index = (positions[:, :, None] * group + torch.arange(group, device=model.device)).flatten(1)
-        self.mask = session.causal[index, :longest][:, None]  # (rows, 1, width · group, longest)
-
-    def write(self, cache: Tensor, kv: Tensor) -> tuple[Tensor, Tensor]:
-        # Advanced indices around a slice put the indexed axes first: (rows, width, 2, K, D).
-        cache[:, self.rows, :, self.slots] = kv.permute(1, 3, 0, 2, 4)
-        return cache[0, :, :, : self.longest], cache[1, :, :, : self.longest]

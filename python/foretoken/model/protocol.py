@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
+
+from .. import kernels
 
 
 class Session(Protocol):
@@ -39,6 +42,64 @@ class Session(Protocol):
         ...
 
 
+class TreeSession(Session, Protocol):
+    """A past that can go on in several ways at once, until one of them is kept."""
+
+    def forward_tree(self, tokens: np.ndarray, parents: np.ndarray, counts: np.ndarray | None = None) -> Tensor:
+        """Read a tree of units behind each row and predict what follows each of them; then `keep` must come.
+
+        Args:
+            tokens: (rows, width) int64, padded on the right with any id.
+            parents: (rows, width) int64, the index of the unit that each follows, less than its own, or -1 for the
+                row's last one; padded with -1.
+            counts: (rows,) int64 in [1, width]: how many of `tokens` count; None for all.
+
+        Returns:
+            logits (rows, width, vocab): of a unit, what `forward` would predict behind the units that lead to it.
+        """
+        ...
+
+    def keep(self, path: np.ndarray, counts: np.ndarray) -> None:
+        """Forget what `forward_tree` read but for the units on one path.
+
+        Args:
+            path: (rows, n) int64, indices into `tokens`, each the parent of the next, from one without a parent.
+            counts: (rows,) int64 in [1, n]: how many of them count.
+        """
+        ...
+
+
+@runtime_checkable
+class DraftingSession(Session, Protocol):
+    """A session that draws a whole draft in one call, for a `SmallModel`; what it draws is what single steps would."""
+
+    def draft(
+        self,
+        tokens: np.ndarray,
+        counts: np.ndarray | None,
+        k: int,
+        sampler: kernels.Compiled,
+        *,
+        seeds: np.ndarray,
+        rows: np.ndarray | None = None,
+        history: Sequence[kernels.History] | None = None,
+        stream: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read units as `forward` does, then guess `k` more for each row, and read all but the last of them.
+
+        Args:
+            tokens, counts: as for `forward`.
+            k: guesses a row, ≥ 1; there is room for those that are read.
+            sampler: the target's, as `kernels.sample` takes it; so are `seeds`, `rows` and `history`. A guess stands
+                where the session has it, and enters a copy of the history.
+            stream: the noise that decides, as for `kernels.sample`; with that of drafts the laws are returned, too.
+
+        Returns:
+            ids (rows, k) int64, and with the noise of drafts the laws they were drawn from, (rows, k, vocab) float64.
+        """
+        ...
+
+
 @runtime_checkable
 class CausalModel(Protocol):
     """A model that predicts each unit from those before it."""
@@ -60,4 +121,13 @@ class CausalModel(Protocol):
 
     def open(self, rows: int, capacity: int) -> Session:
         """An empty past for `rows` rows of at most `capacity` units each."""
+        ...
+
+
+@runtime_checkable
+class TreeModel(CausalModel, Protocol):
+    """A causal model that can also read trees of guesses; no strategy needs that unless a drafter makes some."""
+
+    def open_tree(self, rows: int, capacity: int, nodes: int) -> TreeSession:
+        """An empty past for `rows` rows of at most `capacity` units each, with room for a tree of `nodes` more."""
         ...

@@ -1,12 +1,20 @@
-"""The model card of a language model: what it learnt from, how, how well, and ten texts nobody picked."""
+"""The model card of a language model: what it learnt from, how, how well, and ten texts nobody picked.
+
+    python benches/compression.py --data DATA --save          # measures what the card reports
+    python -m foretoken.recipes.card benches/results/compression.json
+
+writes the cards of the shipped models that were measured.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..hub import load
+from ..hub import load, path
 from ..sampler import Sampler
 from .language import LanguageConfig
 
@@ -22,6 +30,15 @@ OPENINGS = {
 }  # fmt: skip
 """First words of the ten samples; seed i goes with opening i."""
 
+SOURCES = {
+    "stories": "Children's classics (public domain in the US) and African Storybook in English (CC BY); NOTICE names "
+    "every book and author.",
+    "tldr": "tldr-pages in English (CC BY 4.0).",
+    "docs": "The Rust Programming Language (MIT or Apache-2.0), Python Enhancement Proposals (public domain or CC0 "
+    "1.0), OpenStax textbooks (CC BY 3.0); NOTICE names them.",
+}
+"""What each source of `corpus.SOURCES` is, and its licence."""
+
 _SAMPLER = Sampler(temperature=0.8, top_k=50, top_p=0.95)
 
 
@@ -34,14 +51,25 @@ def samples(folder: Path, openings: tuple[str, ...], *, max_tokens: int = 120) -
     ]
 
 
-def write_card(folder: Path, config: LanguageConfig, *, name: str, sources: str, figures: dict[str, Any]) -> None:
+def figures(measured: dict[str, Any]) -> dict[str, float]:
+    """What a card reports, by its words, of one model's results in `benches/compression.py`."""
+    counted = f"{measured['documents']} held-out documents ({measured['bytes'] / 1000:.0f} KB)"
+    words = {
+        "model": f"bits per byte, {counted}",
+        "5-gram": "a 5-gram model of the same text (modified Kneser-Ney, same tokens)",
+        "xz -9e, primed": "xz -9 primed with the training text",
+        "xz -9e": "xz -9 alone",
+    }
+    return {said: round(measured[name], 3) for name, said in words.items()}
+
+
+def write_card(folder: Path, config: LanguageConfig, *, name: str, figures: dict[str, float]) -> None:
     """Write `README.md` and `figures.json` of a checkpoint folder.
 
     Args:
         folder: the checkpoint.
         config: the recipe's configuration.
         name: of the checkpoint.
-        sources: the data and its licences, Markdown.
         figures: measured on held-out documents, name → value.
     """
     kind = "stories" if "stories" in config.sources else "docs"
@@ -58,9 +86,10 @@ def write_card(folder: Path, config: LanguageConfig, *, name: str, sources: str,
         "",
         "## Data",
         "",
-        sources,
+        " ".join(SOURCES[source] for source in config.sources),
         "",
-        "One whole document in 25, by the checksum of its title, was never trained on; all figures are measured there.",
+        "One whole document in 25, by the checksum of its title, was never trained on. All figures are measured on "
+        "those of them that do not also stand in the training text under another title.",
         "",
         "## Recipe",
         "",
@@ -107,3 +136,14 @@ def _inline(text: str) -> str:
     for mark in "*_`<>#[]":
         escaped = escaped.replace(mark, "\\" + mark)
     return escaped.replace("\n", "  \n> ")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the card of each shipped model in a file of `benches/compression.py`."""
+    for name, measured in json.loads(Path(arguments[0]).read_text(encoding="utf-8"))["results"].items():
+        config = LanguageConfig.from_file(Path(__file__).parent / "configs" / f"{name}.json")
+        write_card(path(name), config, name=name, figures=figures(measured))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -95,3 +95,30 @@ def split(folder: Path, sources: tuple[str, ...], *, one_in: int = 25) -> tuple[
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{name}.jsonl.xz in {folder} has a row of another kind: {error!r}") from None
     return train, held_out
+
+
+def unseen(train: list[str], held_out: list[str], *, block: int = 48) -> list[str]:
+    """Held-out documents that do not also stand, for the most part and word for word, in a training document.
+
+    Textbooks share chapters, and pages of help are copied from system to system: under two titles one text may be on
+    both sides, where a compressor that remembers it looks better than any model that has understood it.
+
+    Args:
+        train: documents that were trained on.
+        held_out: documents that were not, in any order.
+        block: characters that must agree to count as copied; training text is cut at multiples of it.
+
+    Returns:
+        Those of `held_out` of which less than half lies in copied blocks.
+    """
+    known = {text[start : start + block] for text in train for start in range(0, len(text) - block + 1, block)}
+
+    def copied(text: str) -> int:
+        covered = end = 0
+        for start in range(len(text) - block + 1):
+            if text[start : start + block] in known:
+                covered += start + block - max(start, end)
+                end = start + block
+        return covered
+
+    return [text for text in held_out if 2 * copied(text) < len(text)]

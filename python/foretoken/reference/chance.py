@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from .noise import DRAFT, Place, gumbel, uniform
+from .noise import Place, gumbel, uniform
 
 Result = TypeVar("Result")
 
@@ -21,8 +21,11 @@ Result = TypeVar("Result")
 class Chance(Protocol):
     """Two kinds of decision, each for all rows of a batch at once."""
 
-    def bernoulli(self, where: Place, stream: int, p: Tensor, q: Tensor | float = 1.0) -> Tensor:
-        """True with probability min(1, p/q), for p (rows,) ≥ 0 and q > 0; (rows,) bool."""
+    def bernoulli(self, where: Place, stream: int, p: Tensor, q: Tensor | float = 1.0, rank: int = 0) -> Tensor:
+        """True with probability min(1, p/q), for p (rows,) ≥ 0 and q ≥ 0, false for p = 0; (rows,) bool.
+
+        `rank` tells decisions of one place and stream apart.
+        """
         ...
 
     def choice(self, where: Place, stream: int, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,9 +36,9 @@ class Chance(Protocol):
 class NoiseChance:
     """Decides by counter-based noise, so the same place always decides the same way."""
 
-    def bernoulli(self, where: Place, stream: int, p: Tensor, q: Tensor | float = 1.0) -> Tensor:
+    def bernoulli(self, where: Place, stream: int, p: Tensor, q: Tensor | float = 1.0, rank: int = 0) -> Tensor:
         """Whether a uniform is below p/q."""
-        return uniform(where, stream)[:, 0] * q < p
+        return uniform(where, stream, rank + 1)[:, rank] * q < p
 
     def choice(self, where: Place, stream: int, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The argmax of scores plus Gumbel noise."""
@@ -66,10 +69,10 @@ class Enumerate:
         self.weight = 1.0
         self._decided: dict[tuple[int, ...], tuple[list[float], int]] = {}
 
-    def bernoulli(self, where: Place, stream: int, p: Tensor, q: Tensor | float = 1.0) -> Tensor:
+    def bernoulli(self, where: Place, stream: int, p: Tensor, q: Tensor | float = 1.0, rank: int = 0) -> Tensor:
         """Branches into true and false."""
-        yes = (p / q).clamp(max=1.0).tolist()
-        answers = [self._branch(_key(where, stream, row), [1 - y, y]) for row, y in enumerate(yes)]
+        yes = torch.where(p > 0, p / q, 0.0).clamp(max=1.0).tolist()
+        answers = [self._branch((*_key(where, stream, row), rank), [1 - y, y]) for row, y in enumerate(yes)]
         return torch.tensor(answers, device=p.device).bool()
 
     def choice(self, where: Place, stream: int, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,8 +88,7 @@ class Enumerate:
         before, outcome = self._decided.get(key, (None, 0))
         if before == law:
             return outcome
-        # What a drafter drew and nobody looked at says nothing, so its noise is fresh when it drafts there again.
-        if before is not None and key[-1] != DRAFT:
+        if before is not None:
             raise AssertionError(f"noise at (seed, position, row, stream) {key} decides twice, under two laws")
         step = len(self.taken)
         branch = self.script[step] if step < len(self.script) else 0
@@ -134,14 +136,14 @@ class Atoms:
     """Decides by noise that is given: a table instead of a generator, to try every noise of a finite set.
 
     Args:
-        table: stream → Gumbel noise (positions, vocabulary) float64; a uniform is drawn from the first token's.
+        table: stream → Gumbel noise (positions, vocabulary) float64; a uniform is drawn from the token's of its rank.
     """
 
     table: dict[int, Tensor]
 
-    def bernoulli(self, where: Place, stream: int, p: Tensor, q: Tensor | float = 1.0) -> Tensor:
+    def bernoulli(self, where: Place, stream: int, p: Tensor, q: Tensor | float = 1.0, rank: int = 0) -> Tensor:
         """Whether the uniform whose Gumbel is given is below p/q."""
-        noise = self.table[stream][where.positions, 0]
+        noise = self.table[stream][where.positions, rank]
         return (-(-noise).exp()).exp() * q < p
 
     def choice(self, where: Place, stream: int, scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,11 +16,12 @@ from torch import Tensor
 from ..errors import ArgumentTypeError, InvalidArgument, ShapeError
 
 CHOICE = 0  # a Gumbel for each token: the choice itself
-ACCEPT = 1  # a uniform: the ratio test
+ACCEPT = 1  # a uniform for each sibling: the ratio test
 XTC = 2  # a uniform: whether XTC happens
 RESIDUAL = 3  # a Gumbel for each token: what replaces a rejected token
-DRAFT = 4  # a Gumbel for each token: what a drafter draws under the ratio test
+DRAFT = 4  # a Gumbel for each token: what a drafter draws under the ratio test, as on all streams behind it
 STREAMS = 5
+LOWER = 1 << 31  # set in a stream's number where the lower halves of words are drawn
 
 _WORD = 0xFFFFFFFF
 _SQRT_HALF = 0.7071067811865476
@@ -139,13 +140,22 @@ def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> tuple[Ten
 
 
 def words(where: Place, stream: int, vocabulary: int) -> Tensor:
-    """One 32-bit word for each row and token, (rows, vocabulary) int64."""
-    block = torch.arange((vocabulary + 3) // 4, device=where.positions.device)[None, :]
+    """One 32-bit word for each row and token, (rows, vocabulary) int64: two halves of 16 bits, drawn apart.
+
+    One draw of Philox holds the upper halves of eight tokens. They alone decide whether a token can still win, so on
+    the CPU the lower halves of nearly all are never drawn.
+    """
+    return (_halves(where, stream, vocabulary) << 16) | _halves(where, stream | LOWER, vocabulary)
+
+
+def _halves(where: Place, stream: int, vocabulary: int) -> Tensor:
+    """16 bits for each row and token: token 8b + w + 4h has half h (0: the lower) of word w of block b."""
+    block = torch.arange((vocabulary + 7) // 8, device=where.positions.device)[None, :]
     columns = [part[:, None] for part in (where.positions, where.rows, where.low, where.high)]
     positions, rows, low, high = columns
     four = philox((block, positions, rows, torch.full_like(rows, stream)), (low, high))
-    four = [word.expand(len(positions), block.shape[1]) for word in four]
-    return torch.stack(four, dim=-1).flatten(1)[:, :vocabulary]
+    four = torch.stack([word.expand(len(positions), block.shape[1]) for word in four], dim=-1)
+    return torch.cat([four & 0xFFFF, four >> 16], dim=-1).flatten(1)[:, :vocabulary]
 
 
 def uniform(where: Place, stream: int, vocabulary: int = 1) -> Tensor:

@@ -56,7 +56,7 @@ def sample(
         rows: (rows,) which sample of its prompt each row is; zeros unless given.
         history: the past of each row; empty unless given.
         logprobs: how many of the most probable tokens to report besides the chosen one, or None for no report.
-        stream: which noise decides: CHOICE, or DRAFT for a drafter under the ratio test.
+        stream: which noise decides: CHOICE, or from DRAFT on, up to 2^31, for drafters under the ratio test.
         commit: whether the tokens are added to the histories.
         chance: who decides; the noise unless given.
 
@@ -73,8 +73,8 @@ def sample(
     if isinstance(logits, Tensor) and logits.ndim == 3 and logits.shape[1] == 1:
         logits = logits[:, 0]
     check_logits(logits, sampler, rank=2)
-    if stream not in (CHOICE, DRAFT):
-        raise InvalidArgument(f"stream is {stream}: give {CHOICE} to choose or {DRAFT} to draft")
+    if stream != CHOICE and not DRAFT <= stream < 2**31:
+        raise InvalidArgument(f"stream is {stream}: give {CHOICE} to choose, or a number in {DRAFT}..{2**31} to draft")
     where = place(seeds, positions, rows, count=len(logits), device=logits.device)
     chance = chance or NoiseChance()
     pasts = copies(history, count=len(logits))

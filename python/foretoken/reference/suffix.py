@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
 import numpy as np
@@ -135,6 +135,18 @@ class Suffix(Rows):
             draft.append(best)
             probs.append(counts[best] / len(followers))
         return np.array(draft, dtype=np.int64), np.array(probs, dtype=np.float64), match_length
+
+    def propose_rows(
+        self, rows: Sequence[SupportsIndex], k: SupportsIndex
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`propose` for several rows: tokens (rows, k) padded with -1, shares padded with 0, counts, match lengths."""
+        guesses = [self.propose(row, k) for row in rows]
+        tokens = np.full((len(guesses), whole(k)), -1, dtype=np.int64)
+        probs = np.zeros(tokens.shape)
+        for line, (ids, shares, _) in enumerate(guesses):
+            tokens[line, : len(ids)], probs[line, : len(ids)] = ids, shares
+        counts = np.array([len(ids) for ids, *_ in guesses], dtype=np.int64)
+        return tokens, probs, counts, np.array([length for *_, length in guesses], dtype=np.int64)
 
     def _followers(self, text: list[int], documents: list[list[int]]) -> tuple[int, list[int]]:
         """The longest end of `text` that anything followed in the documents, and all that did, in order."""

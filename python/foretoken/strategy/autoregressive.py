@@ -15,7 +15,7 @@ from ..drafter.costs import Adaptive, ForwardCosts
 from ..drafter.pace import open_paced
 from ..drafter.protocol import Draft, Drafter, DraftRequest, DraftSession, check_drafts
 from ..errors import ArgumentTypeError, DraftError, InvalidArgument, LogitsError, ShapeError, UnsupportedModel
-from ..model.protocol import CausalModel, Session
+from ..model.protocol import CausalModel, Session, TreeModel
 from .guesses import Guesses
 from .protocol import Request
 from .verifier import Coupled, Rejection, Verifier
@@ -33,7 +33,8 @@ class Autoregressive:
         length: `Adaptive()` follows the measured gain; a number always drafts that many, in [1, 64].
 
     Raises:
-        InvalidArgument: `length` is out of range, or contradicts the verifier's width.
+        InvalidArgument: `length` is out of range, or contradicts the verifier's width; or the drafter makes trees,
+            which `Rejection(block=True)` and `Coupled(width=k)` do not take.
         ArgumentTypeError: `drafter` is no drafter, or `verifier` no verifier.
     """
 
@@ -53,6 +54,20 @@ class Autoregressive:
         width = self.verifier.width
         if width is not None and isinstance(self.length, int) and self.length > width:
             raise InvalidArgument(f"drafts of {self.length} do not fit Coupled(width={width})")
+        if self.nodes and (width is not None or self.block):
+            raise InvalidArgument(
+                f"{self.verifier} checks chains, and the drafter makes trees of up to {self.nodes}; leave tree=True out"
+            )
+
+    @property
+    def nodes(self) -> int:
+        """The most guesses of a tree; 0 for a drafter that only makes chains."""
+        return getattr(self.drafter, "nodes", 0)
+
+    @property
+    def block(self) -> bool:
+        """Whether chains are judged as a whole."""
+        return isinstance(self.verifier, Rejection) and self.verifier.block
 
     @property
     def maximum(self) -> int:
@@ -67,6 +82,11 @@ class Autoregressive:
             raise UnsupportedModel(
                 f"Autoregressive needs a causal model (vocab_size, context, end_tokens, open); "
                 f"{type(model).__name__} is none. Wrap a transformers model in foretoken.HuggingFace"
+            )
+        if self.nodes and not isinstance(model, TreeModel):
+            raise UnsupportedModel(
+                f"drafter {self.drafter.name!r} makes trees, and {type(model).__name__} has no open_tree to read them; "  # type: ignore[union-attr]
+                "leave tree=True out"
             )
         return _Loop(self, model, request).run()
 
@@ -123,7 +143,7 @@ class _Loop:
         guesses: Guesses | None = None
         while True:
             try:
-                steps = self._choose(logits, guesses)
+                steps = self._choose(session, logits, guesses)
             except LogitsError as error:
                 if len(self.rows) == len(self.prompts):
                     raise
@@ -140,7 +160,10 @@ class _Loop:
     def _read_prompts(self) -> tuple[Session, torch.Tensor]:
         started = perf_counter()
         prompts, n = self.request.canvas.rows, self.request.n
-        session = self.model.open(len(prompts), self.capacity)
+        if self.strategy.nodes:
+            session = self.model.open_tree(len(prompts), self.capacity, self.strategy.nodes)  # type: ignore[attr-defined]
+        else:
+            session = self.model.open(len(prompts), self.capacity)
         tokens, counts = pad(prompts)
         logits = session.forward(tokens, counts if len(prompts) > 1 else None, last=True)
         self._check_logits(logits, len(prompts), 1)
@@ -161,7 +184,11 @@ class _Loop:
         if self.fixed_width is not None:
             tokens = np.pad(tokens, ((0, 0), (0, self.fixed_width - tokens.shape[1])))
             counts = np.ones(len(tokens), dtype=np.int64) if counts is None else counts
-        logits = session.forward(tokens, counts)
+        if guesses is not None and guesses.parents is not None:
+            parents = np.pad(guesses.parents + 1, ((0, 0), (1, 0)), constant_values=-1)  # the newest unit leads to all
+            logits = session.forward_tree(tokens, parents, counts)  # type: ignore[attr-defined]
+        else:
+            logits = session.forward(tokens, counts)
         width = tokens.shape[1]
         self._check_logits(logits, len(self.rows), width)
         seconds = perf_counter() - started
@@ -195,20 +222,24 @@ class _Loop:
         return guesses
 
     def _fit(self, row: int, budget: int, draft: Draft, k: int) -> Draft:
-        tokens = draft.tokens
-        if len(tokens) > k:
-            raise DraftError(f"{self._name(draft)} proposed {len(tokens)} guesses for row {row}, asked for at most {k}")
+        tokens, longest = draft.tokens, len(draft.tokens)
+        if draft.parents is not None:
+            longest = int(draft.depths.max(initial=-1)) + 1
+            if len(tokens) > (most := self.strategy.nodes):
+                raise DraftError(f"{self._name(draft)} proposed a tree of {len(tokens)} guesses, announced {most}")
+        if longest > k:
+            raise DraftError(f"{self._name(draft)} proposed {longest} guesses for row {row}, asked for at most {k}")
         if len(tokens) and not (0 <= tokens.min() and tokens.max() < self.model.vocab_size):
             raise DraftError(
                 f"{self._name(draft)} proposed ids in [{tokens.min()}, {tokens.max()}] for row {row}, "
                 f"the vocabulary is [0, {self.model.vocab_size})"
             )
-        return draft.first(max(0, budget - 1))
+        return draft.shallow(max(0, budget - 1))
 
     def _name(self, draft: Draft) -> str:
         return f"drafter {draft.source or self.strategy.drafter.name!r}"  # type: ignore[union-attr]
 
-    def _choose(self, logits: torch.Tensor, guesses: Guesses | None) -> list[Step]:
+    def _choose(self, session: Session, logits: torch.Tensor, guesses: Guesses | None) -> list[Step]:
         """Choose and verify: one step a row."""
         started = perf_counter()
         request = self.request
@@ -228,21 +259,27 @@ class _Loop:
             ]
         else:
             chosen, steps = self._verify(logits, guesses, keys)
+            if guesses.parents is not None:
+                # Of the tree the newest unit, which led to all guesses, and the accepted ones stay.
+                path = np.pad(chosen.path + 1, ((0, 0), (1, 0)))
+                session.keep(path, chosen.accepted + 1)  # type: ignore[attr-defined]
         if request.logprobs is not None:
             _attach_logprobs(steps, chosen)
         self.stats.seconds["sample"] += perf_counter() - started
         return steps
 
     def _verify(self, logits: torch.Tensor, guesses: Guesses, keys: dict) -> tuple[kernels.Verified, list[Step]]:
-        probs = guesses.dense_probs(self.model.vocab_size) if self.rejection else None
         verified = kernels.verify(
             logits[:, : guesses.tokens.shape[1] + 1].contiguous(), guesses.tokens, self.request.compiled,
-            lengths=guesses.lengths, rejection=self.rejection, draft_probs=probs, **keys,
+            lengths=guesses.lengths, parents=guesses.parents, rejection=self.rejection, block=self.strategy.block,
+            draft_probs=guesses.probs(self.model.vocab_size) if self.rejection else None, **keys,
         )  # fmt: skip
         steps = []
+        paths = verified.path.tolist()
         tokens, gaps = verified.tokens.tolist(), verified.gaps.tolist()
         for line, (row, accepted) in enumerate(zip(self.rows, verified.accepted.tolist(), strict=True)):
-            draft, drafted, emitted = guesses.drafts[line], guesses.ids[line], accepted + 1
+            draft, emitted = guesses.drafts[line], accepted + 1
+            drafted = guesses.branch(line, paths[line][:accepted])
             source = ""
             if drafted:
                 source = draft.source or self.strategy.drafter.name  # type: ignore[union-attr]
@@ -255,9 +292,9 @@ class _Loop:
         processor, processed = self.request.sampler.processor, logits.cpu().numpy().copy()
         for line, row in enumerate(self.rows):
             past = self.texts[row]  # type: ignore[index]
-            drafted = [] if guesses is None else guesses.ids[line]
-            for place in range(len(drafted) + 1):
-                tokens = np.array(past + drafted[:place], dtype=np.int64)
+            for place in range(1 if guesses is None else len(guesses.ids[line]) + 1):
+                drafted = [] if guesses is None else guesses.before(line, place - 1)
+                tokens = np.array(past + drafted, dtype=np.int64)
                 new = np.asarray(processor(tokens, processed[line, place]))  # type: ignore[misc]
                 if new.shape != processed.shape[2:]:
                     raise ShapeError(f"processor returned shape {new.shape}, expected {processed.shape[2:]}")

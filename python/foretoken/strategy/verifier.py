@@ -35,10 +35,23 @@ class Rejection:
     """Same law: a guess is kept with probability min(1, p/q), else replaced by a draw from max(p − q, 0).
 
     The output has exactly the target's distribution (Leviathan et al. 2211.17192) with the highest acceptance, but
-    depends on the drafter as well as on the seed.
+    depends on the drafter as well as on the seed. The guesses of a tree that follow the same text face the test in
+    turn, each against what the ones before it left (2305.09781).
+
+    Args:
+        block: whether a chain faces the test as a whole (Sun et al. 2403.10444): the law is the same, and on average
+            no fewer guesses are kept. Not for trees.
+
+    Raises:
+        InvalidArgument: `block` is neither True nor False.
     """
 
+    block: bool = False
     width: ClassVar[None] = None  # of the forwards: as wide as the drafts are
+
+    def __post_init__(self) -> None:
+        if type(self.block) is not bool:
+            raise InvalidArgument(f"block must be True or False, got {self.block!r}")
 
 
 Verifier = Coupled | Rejection

@@ -1,7 +1,8 @@
 """The kernels: from logits to tokens, and what they keep between calls; the one importer of the Rust core.
 
-Each takes numpy arrays or tensors and returns numpy arrays. What lies on the CPU is borrowed by the Rust core without a
-copy; logits on another device go to the twin of the same name in `foretoken.reference`, there on the device.
+Each takes numpy arrays, tensors or arrays of other libraries that speak DLPack, and returns numpy arrays. What lies on
+the CPU is borrowed by the Rust core without a copy; logits on another device go to the twin of the same name in
+`foretoken.reference`, there on the device.
 
 Logits are C-contiguous float32. Tensors of another floating dtype are converted to float32 first, which costs a copy
 and, from float64, precision; numpy arrays of another dtype are refused.
@@ -10,28 +11,32 @@ and, from float64, precision; numpy arrays of another dtype are refused.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
-from . import _rust
-from ._rust import History as History
-from ._rust import NGram as NGram
-from ._rust import StopStrings as StopStrings
-from ._rust import Suffix as Suffix
-from ._rust import SuffixCorpus as SuffixCorpus
-from .errors import ArgumentTypeError
-from .sampler import Sampler
+from .. import _rust
+from .._rust import History as History
+from .._rust import NativeModel as NativeModel
+from .._rust import NativeSession as NativeSession
+from .._rust import NGram as NGram
+from .._rust import StopStrings as StopStrings
+from .._rust import Suffix as Suffix
+from .._rust import SuffixCorpus as SuffixCorpus
+from ..sampler import Sampler
+from .arrays import Array, Integers, borrow, to_float32
+from .lattice import Bigram as Bigram
+from .lattice import Chains as Chains
+from .lattice import Tree as Tree
+from .lattice import lattice_chains as lattice_chains
+from .lattice import lattice_tree as lattice_tree
 
-Array: TypeAlias = np.ndarray | torch.Tensor
-Integers: TypeAlias = Sequence[int] | np.ndarray | torch.Tensor
 Compiled: TypeAlias = _rust.Sampler
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Sampler) if field.name != "processor")
-_FLOAT32 = np.dtype(np.float32)
-_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 class Choices(NamedTuple):
@@ -58,6 +63,8 @@ class Verified(NamedTuple):
     Args:
         tokens: (rows, k+1) int64, padded with -1.
         accepted: (rows,) int64, how many drafted tokens each row accepted.
+        path: (rows, k) int64, the places of the accepted tokens in the draft, each the parent of the next; padded
+            with -1.
         gaps: (rows, k+1) float64, the lead of each token's score over the next best; +inf where nothing competed.
         logprobs: (rows, k+1) float64 under the raw rows, padded with -inf, or None.
         top_tokens: (rows, k+1, N) int64, the most probable tokens of the raw rows, padded with -1, or None.
@@ -66,6 +73,7 @@ class Verified(NamedTuple):
 
     tokens: np.ndarray
     accepted: np.ndarray
+    path: np.ndarray
     gaps: np.ndarray
     logprobs: np.ndarray | None
     top_tokens: np.ndarray | None
@@ -117,7 +125,8 @@ def sample(
         rows: (rows,) which sample of its prompt each row is, in 0..2^32; zeros unless given.
         history: the past of each row; empty unless given.
         logprobs: how many of the most probable tokens to report besides the chosen one, or None for no report.
-        stream: the noise that decides: 0 to choose, 4 for a drafter whose guesses face the ratio test.
+        stream: the noise that decides: 0 to choose; from 4 on, up to 2^31, for drafters whose guesses face the ratio
+            test. Whatever is drawn for one draft, and for the next if whole blocks are judged, needs its own.
         commit: whether the tokens are added to the histories, once every row has succeeded.
         threads: over how many the rows are spread, ≥ 1; ignored for logits on another device.
 
@@ -130,9 +139,9 @@ def sample(
         >>> sample(torch.tensor([[0.0, 2.0, 1.5]]), greedy, seeds=[0], positions=[0]).tokens
         array([1])
     """
-    array = _borrow(logits)
+    array = borrow(logits)
     if array is None:
-        from .reference.sample import sample as twin
+        from ..reference.sample import sample as twin
 
         keys = _keys(seeds, positions, rows, history)
         return Choices(*_on_device(twin, logits, sampler, **keys, logprobs=logprobs, stream=stream, commit=commit))
@@ -149,9 +158,11 @@ def verify(
     seeds: Integers,
     positions: Integers,
     lengths: Integers | None = None,
+    parents: Array | None = None,
     rows: Integers | None = None,
     rejection: bool = False,
-    draft_probs: Array | None = None,
+    block: bool = False,
+    draft_probs: Array | tuple[Array, Array] | None = None,
     history: Sequence[History] | None = None,
     logprobs: int | None = None,
     threads: int = 1,
@@ -159,26 +170,37 @@ def verify(
     """Emit the accepted part of each row's draft and one token more, and add them to the histories.
 
     By default a drafted token is accepted if it is the token that `sample` would choose there, so that the output does
-    not depend on the draft. With `rejection` it faces the ratio test of Leviathan et al. (2211.17192).
+    not depend on the draft. With `rejection` it faces the ratio test of Leviathan et al. (2211.17192), one sibling
+    after another (2305.09781), and with `block` the whole chain does (2403.10444): then the output has the same law,
+    and never accepts less on average.
+
+    A draft is a chain unless `parents` says otherwise; several drafts are a tree with several chains. Tokens that are
+    the same and follow the same text count as one, whichever parents lead there: what follows any of them follows all.
 
     Args:
-        logits: (rows, k+1, vocabulary) float32; place i follows the text and the first i drafted tokens.
+        logits: (rows, k+1, vocabulary) float32; place 0 follows the text, place i+1 follows drafted token i.
         draft: (rows, k) int64 drafted tokens.
         sampler: what `compile_sampler` returns; it sees each accepted token before it judges the next.
         seeds: (rows,) integers in 0..2^64.
         positions: (rows,) of the first new token, in 0..2^32 - k.
         lengths: (rows,) how many tokens each row drafted, in 0..=k; k unless given.
+        parents: (rows, k) int64, the place of the drafted token before each, less than its own, or -1 for the text.
         rows: (rows,) which sample of its prompt each row is; zeros unless given.
         rejection: the ratio test instead of equality.
-        draft_probs: (rows, k, vocabulary) float64, what the tokens were drawn from; only the ratio test reads it, and
-            takes the tokens for certain unless given.
+        block: the ratio test of whole blocks; then every place is looked at, up to the first token that cannot be
+            drawn, and so are the draws: each draft needs noise of its own.
+        draft_probs: (rows, k, vocabulary) float64, what each token was drawn from, given its parents and the siblings
+            before it; or a pair (ids (rows, k, m) int64, float64 of the same shape) that leaves out tokens without
+            probability, with -1 as padding. Only the ratio test reads it; it takes tokens for certain unless given.
         history: the past of each row; empty unless given.
         logprobs: how many of the most probable tokens to report besides the chosen one, or None for no report.
         threads: over how many the rows are spread, ≥ 1; ignored for logits on another device.
 
     Raises:
-        DraftError: a drafted token is outside the vocabulary, or draft_probs are no law that could have drawn it.
+        DraftError: a drafted token is outside the vocabulary, a parent does not stand before it, or draft_probs are
+            no law that could have drawn it.
         LogitsError: a row that is reached holds NaN, two +inf, or nothing that may be drawn.
+        InvalidArgument: `block` is given with `parents`, or without `rejection`.
         ShapeError, ArgumentTypeError, InvalidArgument: an argument is not as above.
 
     Example:
@@ -187,25 +209,34 @@ def verify(
         >>> out = verify(logits, np.array([[1, 2]]), greedy, seeds=[0], positions=[0])
         >>> out.tokens, out.accepted
         (array([[ 1,  0, -1]]), array([1]))
+        >>> out = verify(logits, np.array([[2, 1]]), greedy, seeds=[0], positions=[0], parents=np.array([[-1, -1]]))
+        >>> out.tokens, out.path
+        (array([[ 1,  2, -1]]), array([[ 1, -1]]))
     """
-    array = _borrow(logits)
+    array = borrow(logits)
     if array is None:
-        from .reference.verify import verify as twin
+        from ..reference.verify import verify as twin
 
         assert isinstance(logits, torch.Tensor)
         keys = _keys(seeds, positions, rows, history)
-        guesses = torch.as_tensor(draft, device=logits.device)
-        laws = None if draft_probs is None else torch.as_tensor(draft_probs, device=logits.device)
-        judged = {"lengths": lengths, "rejection": rejection, "draft_probs": laws, "logprobs": logprobs}
-        return Verified(*_on_device(twin, logits, guesses, sampler, **keys, **judged))
-    if isinstance(draft, torch.Tensor):
-        draft = draft.cpu().numpy()
-    if isinstance(draft_probs, torch.Tensor):
-        draft_probs = draft_probs.cpu().numpy()
-    accepted, (tokens, *others) = _rust.verify(
-        array, draft, sampler, seeds, positions, lengths, rows, rejection, draft_probs, history, logprobs, threads
-    )
-    return Verified(tokens, accepted, *others)
+        there = functools.partial(torch.as_tensor, device=logits.device)
+        laws = tuple(map(there, draft_probs)) if isinstance(draft_probs, tuple) else draft_probs
+        judged = {
+            "lengths": lengths, "parents": None if parents is None else there(parents), "rejection": rejection,
+            "block": block, "draft_probs": there(laws) if isinstance(laws, Array) else laws, "logprobs": logprobs,
+        }  # fmt: skip
+        return Verified(*_on_device(twin, logits, there(draft), sampler, **keys, **judged))
+    ids, probs = draft_probs if isinstance(draft_probs, tuple) else (None, draft_probs)
+    accepted, path, (tokens, *others) = _rust.verify(
+        array, _host(draft), sampler, seeds, positions, lengths, _host(parents), rows, rejection, block,
+        _host(probs), _host(ids), history, logprobs, threads,
+    )  # fmt: skip
+    return Verified(tokens, accepted, path, *others)
+
+
+def _host(array: Any) -> Any:
+    """A tensor as an array; anything else as it is."""
+    return array.cpu().numpy() if isinstance(array, torch.Tensor) else array
 
 
 def process(
@@ -226,41 +257,48 @@ def process(
         >>> process(torch.tensor([[0.0, 2.0, 1.5]]), sampler, seeds=[0], positions=[0])
         array([[0., 1., 0.]])
     """
-    array = _borrow(logits)
+    array = borrow(logits)
     if array is None:
-        from .reference.sample import process as twin
+        from ..reference.sample import process as twin
 
         return _on_device(twin, logits, sampler, **_keys(seeds, positions, rows, history))[0]
     return _rust.process(array, sampler, seeds, positions, rows, history)
 
 
-def _borrow(logits: Any) -> np.ndarray | None:
-    """The memory of logits on the CPU as an array, without a copy but for a conversion; None if on another device."""
-    if type(logits) is np.ndarray:
-        return logits
-    try:
-        # Asked first, because each look at a tensor's device, dtype or gradient takes a tenth of a microsecond.
-        array = logits.numpy()
-        if array.dtype is _FLOAT32:
-            return array
-    except (AttributeError, RuntimeError, TypeError):
-        pass  # another device, a dtype that numpy lacks, a gradient, or no tensor: looked at one by one below
-    if not isinstance(logits, torch.Tensor):
-        raise ArgumentTypeError(f"logits is a {type(logits).__name__}: give a numpy array or a tensor of float32")
-    return _to_float32(logits).numpy() if logits.is_cpu else None
+def process_sparse(
+    logits: Array,
+    sampler: Compiled,
+    *,
+    seeds: Integers,
+    positions: Integers,
+    rows: Integers | None = None,
+    history: Sequence[History] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The law of `process` as the tokens that may be drawn, which after a truncation are few.
 
+    Returns:
+        ids (rows, m) int64, rising, padded with -1, and their probabilities (rows, m) float64, padded with 0: what
+        `verify` takes as `draft_probs`, with an axis for the drafted tokens.
 
-def _to_float32(logits: torch.Tensor) -> torch.Tensor:
-    if logits.dtype not in _FLOATS:
-        raise ArgumentTypeError(f"logits is {logits.dtype}: give one of {', '.join(map(str, _FLOATS))}")
-    if logits.is_meta or logits.layout is not torch.strided:
-        raise ArgumentTypeError("logits is a meta or sparse tensor, without numbers to borrow: give a dense one")
-    return logits.detach().float()
+    Example:
+        >>> sampler = compile_sampler(Sampler(top_k=2), vocab_size=3)
+        >>> ids, law = process_sparse(torch.tensor([[0.0, 2.0, 2.0]]), sampler, seeds=[0], positions=[0])
+        >>> ids.tolist(), law.tolist()
+        ([[1, 2]], [[0.5, 0.5]])
+    """
+    array = borrow(logits)
+    if array is None:
+        law = process(logits, sampler, seeds=seeds, positions=positions, rows=rows, history=history)
+        width = int((law > 0).sum(axis=1).max(initial=0))
+        ids = np.argsort(law == 0, axis=1, kind="stable")[:, :width]
+        probs = np.take_along_axis(law, ids, axis=1)
+        return np.where(probs > 0, ids, -1), probs
+    return _rust.process_sparse(array, sampler, seeds, positions, rows, history)
 
 
 def _on_device(twin: Any, logits: Any, *others: Any, **keywords: Any) -> list[Any]:
     """What a twin returns for logits on a device, as arrays; its tokens are few, so fetching them is cheap."""
-    result = twin(_to_float32(logits), *others, **keywords)
+    result = twin(to_float32(logits), *others, **keywords)
     parts = [result] if isinstance(result, torch.Tensor) else result
     return [None if part is None else part.cpu().numpy() for part in parts]
 
