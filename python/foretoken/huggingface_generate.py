@@ -17,7 +17,7 @@ from .drafter.costs import Adaptive
 from .drafter.protocol import Drafter
 from .errors import InvalidArgument
 from .generate import stream
-from .model.huggingface import HuggingFace
+from .model.huggingface import CACHE_NAMES, HuggingFace
 from .model.huggingface_options import (
     check_options,
     check_stopping,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: keeps the seeds of equal prompts apart
-_MODEL_INPUTS = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
+_MODEL_INPUTS = {"attention_mask", "position_ids", *CACHE_NAMES, "use_cache", "logits_to_keep"}
 
 
 def hf_generate(
@@ -172,9 +172,12 @@ def _check_model_inputs(inputs: dict[str, Any]) -> None:
     for name, value in inputs.items():
         if value is not None and name not in _MODEL_INPUTS:
             raise InvalidArgument(f"hf_generate does not support the model input {name!r}; it decodes from input_ids")
-    cache = inputs.get("past_key_values")
-    if cache is not None and (getattr(cache, "_is_user_defined", False) or cache.get_seq_length() > 0):
-        raise InvalidArgument("hf_generate keeps a cache of its own and cannot continue past_key_values; leave it out")
+        if name in CACHE_NAMES and value is not None and _is_of_the_caller(value):
+            raise InvalidArgument(f"hf_generate keeps a cache of its own and cannot continue {name}; leave it out")
+
+
+def _is_of_the_caller(cache: Any) -> bool:
+    return getattr(cache, "_is_user_defined", False) or cache.get_seq_length() > 0
 
 
 def _prompts(input_ids: Tensor, inputs: dict[str, Any]) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import torch
 
 from foretoken import Coupled, EarlyExit, NGram, Rejection, Sampler, hf_generate, kernels
 from foretoken.errors import ForetokenError, InvalidArgument, LimitExceeded, UnsupportedModel
+from foretoken.model.huggingface import cache_name
 from foretoken.model.huggingface_options import to_sampler
 
 from ..models import random_drafter
@@ -308,7 +309,7 @@ UNSUPPORTED: dict[str, dict[str, Any]] = {
     "synced_gpus": {"synced_gpus": True},
     "Impatience": {"stopping_criteria": "Impatience"},
     "MaxLengthCriteria": {"stopping_criteria": "MaxLengthCriteria"},
-    "past_key_values": {"past_key_values": "cache"},
+    "cannot continue": {cache_name(toy("Llama")): "cache"},
     "position_ids": {"position_ids": torch.arange(3, 9)[None]},
     "left only": {"attention_mask": torch.tensor([[1, 1, 1, 1, 1, 0]])},
     "padding on the left": {"attention_mask": torch.tensor([[1, 0, 1, 1, 1, 1]])},

@@ -21,7 +21,7 @@ from foretoken.errors import (
     UnsupportedModel,
 )
 from foretoken.model import huggingface_session
-from foretoken.model.huggingface import HuggingFace
+from foretoken.model.huggingface import HuggingFace, cache_name
 from foretoken.model.protocol import CausalModel
 
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install foretoken[hf]")
@@ -123,7 +123,7 @@ def test_one_row_is_plain_transformers(model: Any, monkeypatch: pytest.MonkeyPat
     """Bit for bit, with nothing to hide: the cache is only cropped."""
     session = HuggingFace(model).open(1, CONTEXT)
     calls: list[dict[str, Any]] = []
-    forward = model.forward
+    forward, name = model.forward, cache_name(model)
     monkeypatch.setattr(model, "forward", lambda **given: (calls.append(given), forward(**given))[1])
     cache = transformers.DynamicCache(config=model.config)
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_one_row_is_plain_transformers(model: Any, monkeypatch: pytest.MonkeyPat
         ids = rng.integers(VOCAB, size=(1, width))
         found = session.forward(ids)
         with torch.no_grad():
-            truth = forward(input_ids=torch.tensor(ids), past_key_values=cache, use_cache=True).logits
+            truth = forward(input_ids=torch.tensor(ids), **{name: cache}, use_cache=True).logits
         assert torch.equal(found, truth)
         cache.crop(keep - width)
         session.truncate(session.lengths - (width - keep))

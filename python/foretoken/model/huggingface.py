@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _proved: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # models that were seen to decode around holes
-_NEEDED_BY_FORWARD = ("input_ids", "attention_mask", "position_ids", "past_key_values")
+_NEEDED_BY_FORWARD = ("input_ids", "attention_mask", "position_ids")
+CACHE_NAMES = ("cache", "past_key_values")
+"""What `forward` calls its cache: the first since transformers 5.24, the second before."""
 
 
 class HuggingFace:
@@ -66,6 +68,7 @@ class HuggingFace:
         # Encoders that may serve as decoders carry this flag; GPT-NeoX does too, and is causal all the same.
         self._may_look_ahead = not getattr(model.config.get_text_config(decoder=True), "is_decoder", True)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._cache_name = cache_name(model)
 
     @property
     def vocab_size(self) -> int:
@@ -197,7 +200,10 @@ def _check_support(model: PreTrainedModel) -> None:
     if getattr(model, "_is_stateful", False):
         raise UnsupportedModel(f"{name} keeps recurrent state, which cannot forget a rejected guess")
     accepted = inspect.signature(model.forward).parameters
-    if missing := [argument for argument in _NEEDED_BY_FORWARD if argument not in accepted]:
+    missing = [argument for argument in _NEEDED_BY_FORWARD if argument not in accepted]
+    if not cache_name(model):
+        missing.append(CACHE_NAMES[0])
+    if missing:
         raise UnsupportedModel(f"{name}.forward takes no {', '.join(missing)}; rows of different lengths need it")
     config = model.config.get_text_config(decoder=True)
     if getattr(config, "alibi", False) or "local" in getattr(config, "attention_layers", ()):
@@ -217,6 +223,12 @@ def _check_support(model: PreTrainedModel) -> None:
     attention = config._attn_implementation
     if attention is not None and attention not in ALL_MASK_ATTENTION_FUNCTIONS:
         raise UnsupportedModel(f"attention {attention!r} takes no mask; load the model with attn_implementation='sdpa'")
+
+
+def cache_name(model: PreTrainedModel) -> str:
+    """What the `forward` of a model calls its cache; empty if it takes none."""
+    accepted = inspect.signature(model.forward).parameters
+    return next((name for name in CACHE_NAMES if name in accepted), "")
 
 
 def _head_width(model: PreTrainedModel) -> int:

@@ -51,7 +51,7 @@ class HuggingFaceSession:
             self._pack()
         start, width, owner = self._width, tokens.shape[1], self._owner
         visible = self._show_new(width, added)
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, Any] = {owner._cache_name: self._cache}
         # Padding stands behind what counts, where causal attention does not look: only holes in the past need a mask.
         if bool((self._lengths == start).all()):
             if start + width > owner.context:
@@ -71,7 +71,6 @@ class HuggingFaceSession:
                 arguments["logits_to_keep"] = torch.from_numpy(places).to(owner.device)
         logits = owner.model(
             input_ids=torch.tensor(tokens, device=owner.device),
-            past_key_values=self._cache,
             use_cache=True,
             return_dict=True,
             **arguments,
