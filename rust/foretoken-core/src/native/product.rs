@@ -1,6 +1,6 @@
 //! x·Wᵀ over packed weights: the one loop in which a forward spends its time.
 //!
-//! A weight that has been loaded meets up to four rows, and four panels run side by side to hide the latency of the
+//! A weight that has been loaded meets up to six rows, and four panels run side by side to hide the latency of the
 //! additions. Whatever the tile, an output is `((x₀w₀ + x₁w₁) + x₂w₂) + …`, fused where the machine fuses: its bits
 //! depend on its own row alone.
 
@@ -97,15 +97,23 @@ fn all<S: Simd, W: Words>(
             2.. => 2,
             _ => 1,
         };
+        // As many sums as there are registers for, beside the weights and an input.
+        let most = match taken {
+            4 if wide => 6,
+            2 if !wide => 3,
+            _ => 4,
+        };
         let mut row = 0;
         while row < rows {
-            let some = (rows - row).min(4);
+            let some = (rows - row).div_ceil((rows - row).div_ceil(most)); // in parts of about one size
             let at = At { panels, panel, row, x, x_pitch, out_pitch };
             match (taken, some) {
                 (4, 1) => tile::<S, W, 1, 4>(simd, at, out),
                 (4, 2) => tile::<S, W, 2, 4>(simd, at, out),
                 (4, 3) => tile::<S, W, 3, 4>(simd, at, out),
-                (4, _) => tile::<S, W, 4, 4>(simd, at, out),
+                (4, 4) => tile::<S, W, 4, 4>(simd, at, out),
+                (4, 5) => tile::<S, W, 5, 4>(simd, at, out),
+                (4, _) => tile::<S, W, 6, 4>(simd, at, out),
                 (2, 1) => tile::<S, W, 1, 2>(simd, at, out),
                 (2, 2) => tile::<S, W, 2, 2>(simd, at, out),
                 (2, 3) => tile::<S, W, 3, 2>(simd, at, out),
