@@ -15,9 +15,9 @@ from foretoken.canvas import Canvas
 from foretoken.drafter.protocol import Draft
 from foretoken.drafter.tree import merged, reach
 from foretoken.errors import DraftError, InvalidArgument, LimitExceeded, UnsupportedModel
-from foretoken.model.llama_session import LlamaSession
+from foretoken.model.protocol import TreeSession
 from tests.laws.test_verify_tree import random_parents
-from tests.models import FunctionDrafter, TableModel, random_drafter, tiny_model
+from tests.models import FunctionDrafter, TableModel, random_drafter, tiny_llama, tiny_model
 
 VOCAB = 48
 PROMPTS = [[5, 3, 8], [2], [9, 9, 9, 9, 1], [5, 3, 8, 5, 3]]
@@ -35,9 +35,15 @@ def leading(parents: np.ndarray, node: int) -> list[int]:
     return [] if node < 0 else [*leading(parents, int(parents[node])), node]
 
 
-def opened(lengths: list[int], generator: np.random.Generator, nodes: int) -> tuple[LlamaSession, list[list[int]]]:
+MODELS: dict[str, Any] = {"torch": tiny_model(), "native": ft.Native(tiny_llama(), threads=1)}
+BOTH = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def opened(
+    model: Any, lengths: list[int], generator: np.random.Generator, nodes: int
+) -> tuple[TreeSession, list[list[int]]]:
     """A cache with room for trees in which rows of these lengths were read, and the rows."""
-    session = tiny_model().open_tree(len(lengths), 40, nodes)
+    session = model.open_tree(len(lengths), 40, nodes)
     rows = [generator.integers(VOCAB, size=length).tolist() for length in lengths]
     longest = max(lengths)
     tokens = np.array([[*row, *[0] * (longest - len(row))] for row in rows])
@@ -45,18 +51,21 @@ def opened(lengths: list[int], generator: np.random.Generator, nodes: int) -> tu
     return session, rows
 
 
-def read_alone(text: list[int]) -> torch.Tensor:
-    """What follows a text, by a forward over all of it."""
-    return tiny_model().open(1, 40).forward(np.array([text]), last=True)[0, 0]
+def check_alone(model: Any, found: torch.Tensor, text: list[int]) -> None:
+    """Asserts that this is what follows a text by a forward over all of it; to the bit where the model promises that."""
+    alone = model.open(1, 40).forward(np.array([text]), last=True)[0, 0]
+    tolerance = 0.0 if isinstance(model, ft.Native) else 1e-5
+    torch.testing.assert_close(found, alone, atol=tolerance, rtol=tolerance)
 
 
+@BOTH
 @settings(max_examples=40)
 @given(data=st.data())
-def test_a_node_is_the_chain_that_leads_to_it(data: st.DataObject) -> None:
+def test_a_node_is_the_chain_that_leads_to_it(model: Any, data: st.DataObject) -> None:
     """Before and after a path is kept, twice in a row, rows of any lengths."""
     lengths = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=3))
     generator = np.random.default_rng(data.draw(st.integers(0, 99)))
-    session, texts = opened(lengths, generator, nodes=8)
+    session, texts = opened(model, lengths, generator, nodes=8)
     rows = len(lengths)
     for _ in range(2):
         width = data.draw(st.integers(1, 8))
@@ -69,7 +78,7 @@ def test_a_node_is_the_chain_that_leads_to_it(data: st.DataObject) -> None:
             nodes = range(width if counts is None else int(counts[row]))
             for node in nodes:
                 text = [*texts[row], *tokens[row, leading(parents[row], node)].tolist()]
-                torch.testing.assert_close(logits[row, node], read_alone(text), atol=1e-5, rtol=1e-5)
+                check_alone(model, logits[row, node], text)
             chosen = leading(parents[row], int(generator.choice(nodes)))
             path[row, : len(chosen)], kept[row] = chosen, len(chosen)
             texts[row] += tokens[row, chosen].tolist()
@@ -79,12 +88,13 @@ def test_a_node_is_the_chain_that_leads_to_it(data: st.DataObject) -> None:
     logits = session.forward(newest)
     for row in range(rows):
         text = [*texts[row], int(newest[row, 0])]
-        torch.testing.assert_close(logits[row, 0], read_alone(text), atol=1e-5, rtol=1e-5)
+        check_alone(model, logits[row, 0], text)
 
 
-def test_a_mask_that_shows_siblings_would_be_seen() -> None:
+@BOTH
+def test_siblings_that_see_each_other_would_be_noticed(model: Any) -> None:
     """The control: siblings read as a chain see each other."""
-    session, _ = opened([4], np.random.default_rng(0), nodes=4)
+    session, _ = opened(model, [4], np.random.default_rng(0), nodes=4)
     tokens = np.array([[7, 8]])
     apart = session.forward_tree(tokens, np.array([[-1, -1]]))[0, 1].clone()
     session.keep(np.array([[0]]), np.array([1]))
@@ -92,8 +102,9 @@ def test_a_mask_that_shows_siblings_would_be_seen() -> None:
     assert (session.forward(tokens)[0, 1] - apart).abs().max() > 0.05
 
 
-def test_trees_that_are_none_are_refused() -> None:
-    session, _ = opened([4, 2], np.random.default_rng(0), nodes=3)
+@BOTH
+def test_trees_that_are_none_are_refused(model: Any) -> None:
+    session, _ = opened(model, [4, 2], np.random.default_rng(0), nodes=3)
     tokens = np.zeros((2, 3), dtype=np.int64)
     for parents in ([[-1, 1, 0], [-1, 0, 0]], [[-2, 0, 0], [-1, 0, 0]], [[0, 0, 0]] * 2):
         with pytest.raises(InvalidArgument, match="parents"):
@@ -101,9 +112,9 @@ def test_trees_that_are_none_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="no tree"):
         session.keep(np.array([[0], [0]]), np.array([1, 1]))
     deep = np.tile(np.arange(-1, 39), (2, 1))
-    with pytest.raises(LimitExceeded, match="does not fit"):
+    with pytest.raises(LimitExceeded, match="a tree"):
         session.forward_tree(np.zeros((2, 40), dtype=np.int64), deep)
-    with pytest.raises(LimitExceeded, match="does not fit"):
+    with pytest.raises(LimitExceeded, match="a tree"):
         session.forward_tree(np.zeros((2, 40), dtype=np.int64), np.full((2, 40), -1))
     assert session.lengths.tolist() == [4, 2]
     session.forward_tree(tokens, np.full((2, 3), -1))
@@ -241,8 +252,9 @@ def test_each_drafter_learns_how_far_it_was_right() -> None:
     assert set(verdicts) == {("wrong", 0), ("right", 1)}
 
 
-def test_a_shipped_tree_writes_the_plain_text() -> None:
-    tale = ft.load("tales", model=ft.Llama)
+@pytest.mark.parametrize("kind", [ft.Llama, ft.Native])
+def test_a_shipped_tree_writes_the_plain_text(kind: Any) -> None:
+    tale = ft.load("tales", model=kind)
     options: dict[str, Any] = {"max_tokens": 80, "seed": 7, "stop": "\n\n"}
     drafter = ft.Several(ft.NGram(), ft.small_model("tales"), tree=True)
     prompts = ["Once upon a time there was a king. Once upon a time", "The fox"]

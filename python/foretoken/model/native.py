@@ -103,8 +103,12 @@ class Native:
             InvalidArgument: there is no row, `capacity` is not positive, or the number of threads is out of range.
             LimitExceeded: `capacity` is more than the context, or the cache does not fit the memory.
         """
+        return self.open_tree(rows, capacity, 0)
+
+    def open_tree(self, rows: int, capacity: int, nodes: int) -> NativeSession:
+        """The same, with room for the `nodes` units of a tree behind each row."""
         threads = torch.get_num_threads() if self.threads is None else self.threads
-        return NativeSession(self._core.open(rows, capacity, threads))
+        return NativeSession(self._core.open(rows, capacity, nodes, threads))
 
 
 class NativeSession:
@@ -121,6 +125,15 @@ class NativeSession:
     def forward(self, tokens: np.ndarray, counts: np.ndarray | None = None, *, last: bool = False) -> Tensor:
         """Read (rows, width) ids and predict what follows each; see `Session.forward`."""
         return torch.from_numpy(self._core.forward(np.ascontiguousarray(tokens), counts, last))
+
+    def forward_tree(self, tokens: np.ndarray, parents: np.ndarray, counts: np.ndarray | None = None) -> Tensor:
+        """Read a tree of units behind each row; see `TreeSession.forward_tree`."""
+        tokens, parents = np.ascontiguousarray(tokens), np.ascontiguousarray(parents)
+        return torch.from_numpy(self._core.forward_tree(tokens, parents, counts))
+
+    def keep(self, path: np.ndarray, counts: np.ndarray) -> None:
+        """Forget what `forward_tree` read but for one path; see `TreeSession.keep`."""
+        self._core.keep(np.ascontiguousarray(path), counts)
 
     def draft(
         self,

@@ -244,6 +244,12 @@ pub enum Error {
         /// What was asked for.
         bytes: usize,
     },
+    /// A call that has to wait for a tree, or has none to work on.
+    #[error("{reason}")]
+    Tree {
+        /// What is missing, and what to do.
+        reason: &'static str,
+    },
     /// A score of a lattice that is NaN or +inf.
     #[error(
         "{name} of row {row} has {value} at position {position}, entry {place}: give numbers, and -inf to what cannot be"
@@ -301,7 +307,8 @@ impl Error {
             | Self::RowStarted { .. }
             | Self::UnknownRow { .. }
             | Self::TokenId { .. }
-            | Self::Weight { .. } => Kind::InvalidArgument,
+            | Self::Weight { .. }
+            | Self::Tree { .. } => Kind::InvalidArgument,
             Self::Shape { .. } | Self::Part { .. } => Kind::Shape,
             Self::NotANumber { .. }
             | Self::TwoInfinities { .. }

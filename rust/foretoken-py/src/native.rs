@@ -152,11 +152,18 @@ impl PyNativeModel {
         self.0.first(layers).map(|model| Self(Arc::new(model))).map_err(|error| to_python(py, &error))
     }
 
-    /// An empty past for some rows.
-    fn open(&self, py: Python<'_>, rows: Whole, capacity: Whole, threads: Whole) -> PyResult<PyNativeSession> {
-        let rows = count_of(py, "rows", rows)?;
-        let (capacity, threads) = (count_of(py, "capacity", capacity)?, count_of(py, "threads", threads)?);
-        let session = enter(py, || Session::new(self.0.clone(), rows, capacity, threads))?;
+    /// An empty past for some rows, with room for a tree of so many nodes behind each.
+    fn open(
+        &self,
+        py: Python<'_>,
+        rows: Whole,
+        capacity: Whole,
+        nodes: Whole,
+        threads: Whole,
+    ) -> PyResult<PyNativeSession> {
+        let (rows, capacity) = (count_of(py, "rows", rows)?, count_of(py, "capacity", capacity)?);
+        let (nodes, threads) = (count_of(py, "nodes", nodes)?, count_of(py, "threads", threads)?);
+        let session = enter(py, || Session::new(self.0.clone(), rows, capacity, nodes, threads))?;
         Ok(PyNativeSession(Mutex::new(session)))
     }
 
@@ -255,6 +262,31 @@ impl PyNativeSession {
         let laws =
             (stream != 0).then(|| guesses.laws.into_pyarray(py).reshape([rows, k, sampler.vocab_size])).transpose()?;
         Ok((guesses.tokens.into_pyarray(py).reshape([rows, k])?, laws))
+    }
+
+    /// Reads a tree of (rows, width) int64 ids behind each row: logits (rows, width, vocabulary) float32.
+    fn forward_tree<'py>(
+        &self,
+        py: Python<'py>,
+        tokens: &Bound<'py, PyAny>,
+        parents: &Bound<'py, PyAny>,
+        counts: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray3<f32>>> {
+        let (tokens, counts) = read(tokens, counts)?;
+        let parents = Borrowed::new("parents", parents, "int64", 2)?;
+        let (slice, above, [rows, width]) = (tokens.slice()?, parents.slice()?, [tokens.shape()[0], tokens.shape()[1]]);
+        let (vocabulary, logits) = self.within(py, rows, |session| {
+            let logits = session.forward_tree(slice, above, counts.as_deref())?;
+            Ok((session.model().config().vocab_size, logits))
+        })?;
+        logits.into_pyarray(py).reshape([rows, width, vocabulary])
+    }
+
+    /// Keeps one path of each row's tree, (rows, n) int64 places of which the first `counts` count.
+    fn keep(&self, py: Python<'_>, path: &Bound<'_, PyAny>, counts: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (path, counts) = (Borrowed::new("path", path, "int64", 2)?, integers("counts", counts)?);
+        let (slice, rows) = (path.slice()?, path.shape()[0]);
+        self.within(py, rows, |session| session.keep(slice, &counts))
     }
 
     /// Forgets, row by row, everything behind `lengths` (rows,) units.

@@ -10,19 +10,23 @@ use crate::native::product::{Panels, product};
 ///
 /// Keys are panels of 16 positions, so that scores come 16 at a time; values are panels of 16 of a head's numbers,
 /// each with a line for every position. What lies behind a row's length is never looked at.
+///
+/// Of a tree only one path at a time lies in the cache; what every node has written is kept beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     keys: Vec<Line>,
     values: Vec<Line>,
     capacity: usize,
+    /// The key and the value of each node of a tree.
+    nodes: Vec<f32>,
 }
 
 impl Slot {
-    /// Room for `capacity` positions.
+    /// Room for `capacity` positions, and beside them for the `nodes` of a tree.
     ///
     /// # Errors
     /// There is not so much memory.
-    pub fn new(config: &Config, capacity: usize) -> Result<Self> {
+    pub fn new(config: &Config, capacity: usize, nodes: usize) -> Result<Self> {
         let capacity = capacity.next_multiple_of(LANES);
         let room = || {
             let lines = capacity / LANES * config.stride();
@@ -32,7 +36,7 @@ impl Slot {
             memory.resize(lines, Line::default());
             Ok(memory)
         };
-        Ok(Self { keys: room()?, values: room()?, capacity })
+        Ok(Self { keys: room()?, values: room()?, capacity, nodes: vec![0.0; nodes * 2 * config.stride()] })
     }
 
     /// Keeps a key and a value, as wide as a head inside.
@@ -44,6 +48,21 @@ impl Slot {
         for (panel, numbers) in value.as_chunks::<LANES>().0.iter().enumerate() {
             self.values[panel * self.capacity + position].0 = numbers.map(f32::to_bits);
         }
+    }
+
+    /// Remembers what a node of a tree has written.
+    pub fn remember(&mut self, node: usize, key: &[f32], value: &[f32]) {
+        let (own_key, own_value) = self.nodes[node * 2 * key.len()..][..2 * key.len()].split_at_mut(key.len());
+        own_key.copy_from_slice(key);
+        own_value.copy_from_slice(value);
+    }
+
+    /// Writes what a node has written, again.
+    pub fn recall(&mut self, node: usize, position: usize, stride: usize) {
+        let nodes = std::mem::take(&mut self.nodes);
+        let (key, value) = nodes[node * 2 * stride..][..2 * stride].split_at(stride);
+        self.write(position, key, value);
+        self.nodes = nodes;
     }
 
     /// Writes what queries (heads, stride), scaled already, see of the first `length` positions: (heads, stride).
@@ -65,9 +84,9 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Room for rows.
-    pub fn new(config: &Config, layers: usize, rows: usize, capacity: usize) -> Result<Self> {
-        let rows = || (0..rows).map(|_| Slot::new(config, capacity)).collect();
+    /// Room for rows, as in `Slot::new`.
+    pub fn new(config: &Config, layers: usize, rows: usize, capacity: usize, nodes: usize) -> Result<Self> {
+        let rows = || (0..rows).map(|_| Slot::new(config, capacity, nodes)).collect();
         Ok(Self { layers: (0..layers).map(|_| rows()).collect::<Result<_>>()? })
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Unit {
     pub token: u32,
     pub row: usize,
     pub position: usize,
+    /// Which node of its row's tree it is, if it is one.
+    pub node: Option<usize>,
 }
 
 /// Weights times units below which a second thread costs more than it brings.
@@ -30,7 +32,7 @@ pub(crate) fn worth(model: &Model, units: usize) -> bool {
     weights * units >= WORTH
 }
 
-/// Reads units, the earlier of a row first, and gives the logits (places, vocabulary) that follow some of them.
+/// Reads units, each behind those it may look at, and gives the logits (places, vocabulary) that follow some of them.
 ///
 /// `heads` come in order, and so they are left; `helpers` have answered.
 pub(crate) fn forward(
@@ -179,12 +181,13 @@ impl<'a> Pass<'a> {
                 queries.chunks_exact_mut(stride).for_each(|query| rotate(&mut query[..config.head_dim], turn, scale));
                 let (key, value) = kv.split_at_mut(stride);
                 rotate(&mut key[..config.head_dim], turn, 1.0);
-                slots[unit.row].write(unit.position, key, value);
-            }
-            for (place, unit) in units.iter().enumerate() {
-                let queries = &self.qkv[(place * count + index) * own..][..group * stride];
+                let slot = &mut slots[unit.row];
+                slot.write(unit.position, key, value);
+                if let Some(node) = unit.node {
+                    slot.remember(node, key, value);
+                }
                 let out = &mut self.part[(place * count + index) * group * stride..][..group * stride];
-                slots[unit.row].attend(queries, stride, unit.position + 1, &mut self.scores, out);
+                slot.attend(queries, stride, unit.position + 1, &mut self.scores, out);
             }
         }
         let width = |index| share(config.kv_heads, 1, threads, index).len() * group * stride;

@@ -19,3 +19,4 @@ pub mod session;
 mod team;
 #[cfg(test)]
 mod tests;
+mod tree;

@@ -13,9 +13,13 @@ use crate::native::pays::Pays;
 /// What a model has read of some rows.
 pub struct Session {
     model: Arc<Model>,
-    heads: Vec<Head>,
-    lengths: Vec<usize>,
+    pub(super) heads: Vec<Head>,
+    pub(super) lengths: Vec<usize>,
     capacity: usize,
+    /// Room for units of a tree.
+    pub(super) nodes: usize,
+    /// How many units the tree of each row has, until a path of it is kept.
+    pub(super) tree: Option<Vec<usize>>,
     threads: usize,
     /// Helpers, from the first forward on that is worth them.
     crew: Option<Crew<Task>>,
@@ -23,11 +27,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// An empty past for `rows` rows of at most `capacity` units each; `threads` work on a forward.
+    /// An empty past for `rows` rows of at most `capacity` units each; `threads` work on a forward. Beside each row there
+    /// is room for a tree of a unit and the `nodes` behind it, if there are any.
     ///
     /// # Errors
-    /// No row, a capacity that is 0 or beyond the context, no thread or more than 1024, or not so much memory.
-    pub fn new(model: Arc<Model>, rows: usize, capacity: usize, threads: usize) -> Result<Self> {
+    /// No row, a capacity that is 0 or beyond the context, more nodes than that, no thread or more than 1024, or not so
+    /// much memory.
+    pub fn new(model: Arc<Model>, rows: usize, capacity: usize, nodes: usize, threads: usize) -> Result<Self> {
         if rows == 0 {
             return Err(Error::Empty { name: "rows" });
         }
@@ -35,15 +41,20 @@ impl Session {
         if capacity > context {
             return Err(Error::TooLarge { name: "a row", unit: "units", given: capacity, limit: context });
         }
+        if nodes > context {
+            return Err(Error::TooLarge { name: "a tree", unit: "units", given: nodes, limit: context });
+        }
         if capacity == 0 {
             return Err(Error::Range { name: "capacity", value: 0.0, expected: "1 or more" });
         }
         if !(1..=1024).contains(&threads) {
             return Err(Error::Range { name: "threads", value: threads as f64, expected: "a number in 1..=1024" });
         }
-        let head = || Head::new(&model.config, model.blocks.len(), rows, capacity);
+        let nodes = if nodes == 0 { 0 } else { nodes + 1 };
+        let head = || Head::new(&model.config, model.blocks.len(), rows, capacity, nodes);
         let heads = (0..model.config.kv_heads).map(|_| head()).collect::<Result<_>>()?;
-        Ok(Self { model, heads, lengths: vec![0; rows], capacity, threads, crew: None, pays: Pays::default() })
+        let (lengths, pays) = (vec![0; rows], Pays::default());
+        Ok(Self { model, heads, lengths, capacity, nodes, tree: None, threads, crew: None, pays })
     }
 
     /// What predicts.
@@ -61,11 +72,33 @@ impl Session {
         self.capacity
     }
 
-    /// How many of `tokens` (rows, width) count, row by row.
+    /// The width of `tokens` (rows, width), and how many of them count, row by row.
     ///
     /// # Errors
-    /// Sizes, counts or ids that are off, or more units than there is room for, with `ahead` more to come.
+    /// As `counted`, or more units than there is room for, with `ahead` more to come.
     pub(crate) fn check(&self, tokens: &[i64], counts: Option<&[i64]>, ahead: usize) -> Result<(usize, Vec<usize>)> {
+        let (width, counts) = self.counted(tokens, counts)?;
+        let longest = self.lengths.iter().zip(&counts).map(|(length, count)| length + count).max().unwrap_or(0);
+        self.check_room(longest.saturating_add(ahead))?;
+        Ok((width, counts))
+    }
+
+    /// Refuses rows that would grow beyond the capacity.
+    pub(super) fn check_room(&self, given: usize) -> Result<()> {
+        if given > self.capacity {
+            return Err(Error::TooLarge { name: "a row", unit: "units", given, limit: self.capacity });
+        }
+        Ok(())
+    }
+
+    /// The same, whatever room there is.
+    ///
+    /// # Errors
+    /// Sizes, counts or ids that are off, or a tree that waits for one of its paths to be kept.
+    pub(super) fn counted(&self, tokens: &[i64], counts: Option<&[i64]>) -> Result<(usize, Vec<usize>)> {
+        if self.tree.is_some() {
+            return Err(Error::Tree { reason: "a tree was read and not pruned: keep one of its paths first" });
+        }
         let rows = self.lengths.len();
         let width = tokens.len() / rows;
         if tokens.is_empty() {
@@ -93,11 +126,6 @@ impl Session {
                 return Err(Error::Token { name: "tokens", token, vocabulary });
             }
         }
-        let longest = self.lengths.iter().zip(&counts).map(|(length, count)| length + count).max().unwrap_or(0);
-        let given = longest.saturating_add(ahead);
-        if given > self.capacity {
-            return Err(Error::TooLarge { name: "a row", unit: "units", given, limit: self.capacity });
-        }
         Ok((width, counts))
     }
 
@@ -115,9 +143,18 @@ impl Session {
             let length = self.lengths[row];
             let counted = tokens[..count].iter().enumerate();
             let first = units.len();
-            units.extend(counted.map(|(i, &token)| Unit { token: token as u32, row, position: length + i }));
+            let unit = |(i, &token): (usize, &i64)| Unit { token: token as u32, row, position: length + i, node: None };
+            units.extend(counted.map(unit));
             places.extend(if last { units.len() - 1 } else { first }..units.len());
         }
+        let logits = self.read(units, places);
+        let logits = if last { logits } else { spread(logits, &counts, width, self.model.config.vocab_size) };
+        self.lengths.iter_mut().zip(counts).for_each(|(length, count)| *length += count);
+        Ok(logits)
+    }
+
+    /// Reads units, with helpers where they pay, and gives the logits that follow those at `places`.
+    pub(super) fn read(&mut self, units: Vec<Unit>, places: Vec<usize>) -> Vec<f32> {
         let (count, shared) = (units.len(), self.threads > 1 && worth(&self.model, units.len()));
         let asked = shared && self.pays.choose(count);
         let start = Instant::now();
@@ -127,9 +164,7 @@ impl Session {
         if shared {
             self.pays.note(count, asked, start.elapsed().as_secs_f64());
         }
-        let logits = if last { logits } else { spread(logits, &counts, width, self.model.config.vocab_size) };
-        self.lengths.iter_mut().zip(counts).for_each(|(length, count)| *length += count);
-        Ok(logits)
+        logits
     }
 
     /// Forgets, row by row, everything behind these lengths.
@@ -155,6 +190,9 @@ impl Session {
     /// # Errors
     /// No row, or one that is not there.
     pub fn select(&mut self, rows: &[i64]) -> Result<()> {
+        if self.tree.is_some() {
+            return Err(Error::Tree { reason: "a tree was read and not pruned: keep one of its paths first" });
+        }
         if rows.is_empty() {
             return Err(Error::Empty { name: "rows" });
         }
@@ -174,7 +212,7 @@ impl Session {
 }
 
 /// Rows of logits of which `counts` count, each on `width` places; 0 behind.
-fn spread(logits: Vec<f32>, counts: &[usize], width: usize, vocabulary: usize) -> Vec<f32> {
+pub(super) fn spread(logits: Vec<f32>, counts: &[usize], width: usize, vocabulary: usize) -> Vec<f32> {
     if counts.iter().all(|&count| count == width) {
         return logits;
     }

@@ -143,7 +143,7 @@ fn model(seed: u64, dtype: Dtype) -> Model {
 
 /// Logits of two rows, read in chunks of these widths.
 fn logits(model: &Model, widths: &[usize], threads: usize) -> Vec<u32> {
-    let room = || Head::new(&model.config, 2, 2, 32).unwrap();
+    let room = || Head::new(&model.config, 2, 2, 32, 0).unwrap();
     let mut heads: Vec<Head> = (0..3).map(|_| room()).collect();
     let (model, mut logits) = (Arc::new(model.clone()), vec![f32::NAN; 2 * 12 * 43]);
     let crew = Crew::new(threads - 1, Task::run);
@@ -151,8 +151,12 @@ fn logits(model: &Model, widths: &[usize], threads: usize) -> Vec<u32> {
     for &width in widths {
         let places: Vec<(usize, usize)> =
             (0..2).flat_map(|row| (start..start + width).map(move |at| (row, at))).collect();
-        let unit =
-            |&(row, position): &(usize, usize)| Unit { token: (row * 7 + position * 5) as u32 % 43, row, position };
+        let unit = |&(row, position): &(usize, usize)| Unit {
+            token: (row * 7 + position * 5) as u32 % 43,
+            row,
+            position,
+            node: None,
+        };
         let units: Vec<Unit> = places.iter().map(unit).collect();
         assert!(crew.call(Duration::from_secs(60)));
         let wanted = (0..units.len()).collect();
