@@ -29,7 +29,7 @@ LENGTH = 4  # guesses of a branch, where the length is fixed
 
 def strategies(model: str) -> dict[str, ft.Autoregressive]:
     """Nothing drafted; n-grams and a small model, as a chain and as a tree, of adaptive and of fixed length."""
-    small = ft.small_model(model, model=ft.Llama)
+    small = ft.small_model(model)
     found = {"plain": ft.Autoregressive()}
     for kind, length in (("adaptive", ft.Adaptive()), (f"{LENGTH} guesses", LENGTH)):
         for name, drafter in (
@@ -70,7 +70,7 @@ class Writer:
 
 def trees(model: str, prompts: Sequence[str], *, tokens: int, repeats: int) -> Report:
     """Tokens a forward and a second under `Coupled`."""
-    pipeline, ids = decoding.opened(model, prompts, kind=ft.Llama)
+    pipeline, ids = decoding.opened(model, prompts)
     tables, results = [], {}
     for kind, sampler in decoding.SAMPLERS.items():
         options = {"sampler": sampler, "max_tokens": tokens, "seed": 7}
@@ -91,8 +91,8 @@ def trees(model: str, prompts: Sequence[str], *, tokens: int, repeats: int) -> R
 
 def blocks(model: str, prompts: Sequence[str], *, tokens: int, seeds: int) -> Report:
     """Tokens a forward of the ratio tests: of one guess after another, of whole blocks, of trees."""
-    pipeline, ids = decoding.opened(model, prompts, kind=ft.Llama)
-    small = ft.small_model(model, model=ft.Llama)
+    pipeline, ids = decoding.opened(model, prompts)
+    small = ft.small_model(model)
     tree = ft.Several(ft.NGram(), small, tree=True)
     contenders: dict[str, Callable[[int], ft.Autoregressive]] = {
         "one after another": lambda length: ft.Autoregressive(small, ft.Rejection(), length),

@@ -52,7 +52,7 @@ def opened(
 
 
 def check_alone(model: Any, found: torch.Tensor, text: list[int]) -> None:
-    """Asserts that this is what follows a text by a forward over all of it; to the bit where the model promises that."""
+    """Asserts that this is what follows a text by a forward over all of it, to the bit if the model says so."""
     alone = model.open(1, 40).forward(np.array([text]), last=True)[0, 0]
     tolerance = 0.0 if isinstance(model, ft.Native) else 1e-5
     torch.testing.assert_close(found, alone, atol=tolerance, rtol=tolerance)
