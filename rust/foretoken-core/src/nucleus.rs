@@ -2,7 +2,9 @@
 //!
 //! The row is not sorted. Weights in f32, whose errors are bounded, say between which two of them the prefix ends; only
 //! the few tokens between are put in order, with exact scores. If the bound is too wide to be sure of the last token,
-//! the sums are taken again in f64: about once in fifty rows of a language model.
+//! the sums are taken again in f64, with a short polynomial and a bound of its own: about once in fifty rows of a
+//! language model, and in every row so flat that a token weighs as little as the error. If that does not do, either,
+//! they are taken exactly.
 
 use crate::kept::Candidate;
 use crate::noise::{exp, ln};
@@ -30,16 +32,25 @@ pub(crate) fn nucleus<V: Logit>(row: Row<V>, temperature: f64, mass: f64, room: 
     let mut between = nucleus.bracket(total);
     // A weight is off by 2.5e-7 and 2e-7 of its argument, a sum of four by 1.8e-7; a quotient of sums by twice as much.
     let error = 2.0 * (4.3e-7 + 2e-7 * moment / total);
+    let sums = Sums { total, error };
     // Where tokens are less probable than the error, none of them can be certain.
     let certain = f64::from(between.0) > 4.0 * error * total;
-    certain.then(|| nucleus.end(between, Some((total, error)), list)).flatten().unwrap_or_else(|| {
+    let end = certain.then(|| nucleus.end(between, |before, _| (before, sums), list)).flatten();
+    end.or_else(|| nucleus.end(between, |_, sure| nucleus.near(sure), list)).unwrap_or_else(|| {
         loop {
-            if let Some(end) = nucleus.end(between, None, list) {
+            if let Some(end) = nucleus.end(between, |_, sure| nucleus.exact(sure), list) {
                 return end;
             }
             between = (if between.0 < 1e-30 { 0.0 } else { between.0 * 0.5 }, between.1 * 2.0);
         }
     })
+}
+
+/// The sum of all weights, and how far a quotient of sums may be off; 0 if they are those that the definition takes.
+#[derive(Clone, Copy)]
+struct Sums {
+    total: f64,
+    error: f64,
 }
 
 struct Nucleus<'a, V> {
@@ -91,18 +102,19 @@ impl<V: Logit> Nucleus<'_, V> {
         weights::mass_from(self.chunks(bound).map(|(_, weights)| weights), bound)
     }
 
-    /// The end, if it lies between these weights and no error of the sums can move it; without sums they are exact.
+    /// The end, if it lies between these weights and no error of the sums can move it.
+    ///
+    /// `sums(before, sure)` may improve on the sum of the weights from `sure` on, and knows that of all.
     fn end(
         &self,
         (low, high): (f32, f32),
-        sums: Option<(f64, f64)>,
+        sums: impl FnOnce(f64, f32) -> (f64, Sums),
         list: &mut Vec<Candidate>,
     ) -> Option<(Last, usize)> {
-        let top = self.row.max().wide() / self.temperature;
+        let top = self.top();
         let (from, sure) = (low * (1.0 - 2.0 * DISORDER), high * (1.0 + 2.0 * DISORDER));
         let (before, count) = self.mass_from(sure);
-        let (total, error) = sums.unwrap_or_default();
-        let (total, before) = if sums.is_some() { (total, before) } else { self.exact(top, sure) };
+        let (before, Sums { total, error }) = sums(before, sure);
         list.clear();
         for (start, weights) in self.chunks(from).filter(|(_, weights)| weights::any_between(weights, from, sure)) {
             for (token, (&value, &weight)) in (start..).zip(self.row.values[start..].iter().zip(weights)) {
@@ -123,7 +135,7 @@ impl<V: Logit> Nucleus<'_, V> {
                 let inside = candidate.rank >= f64::from(low * (1.0 - DISORDER))
                     && candidate.rank <= f64::from(high * (1.0 + DISORDER));
                 let certain = self.mass - reached >= error && next - self.mass >= error;
-                return (all || inside && (error == 0.0 || certain)).then(|| (end(candidate), count + place + 1));
+                return ((all || inside) && (error == 0.0 || certain)).then(|| (end(candidate), count + place + 1));
             }
             reached = next;
         }
@@ -131,16 +143,28 @@ impl<V: Logit> Nucleus<'_, V> {
         list.last().filter(|_| all).map(|candidate| (end(candidate), list.len()))
     }
 
-    /// The sum of all weights in f64, and of those from `sure` on.
-    fn exact(&self, top: f64, sure: f32) -> (f64, f64) {
+    fn top(&self) -> f64 {
+        self.row.max().wide() / self.temperature
+    }
+
+    /// The sum of the weights from `sure` on, and of all, nearly.
+    fn near(&self, sure: f32) -> (f64, Sums) {
+        let (before, total) =
+            weights::near_sums(self.row.values, self.row.max(), 1.0 / self.temperature, self.of, sure);
+        // The definition divides before it subtracts, so its own scores are off by the rounding of the largest.
+        (before, Sums { total, error: weights::NEAR + 1e-15 * self.top().abs() })
+    }
+
+    /// The same as the definition has them.
+    fn exact(&self, sure: f32) -> (f64, Sums) {
         let (mut total, mut before) = (0.0, 0.0);
         let mut buffer = [0.0; CHUNK];
         for (values, weights) in self.row.values.chunks(CHUNK).zip(self.of) {
             let part = &mut buffer[..values.len()];
-            simd::exps(values, self.temperature, top, part);
+            simd::exps(values, self.temperature, self.top(), part);
             total += sum(part);
             before += weights::sum_where(part, weights, sure);
         }
-        (total, before)
+        (before, Sums { total, error: 0.0 })
     }
 }

@@ -5,7 +5,7 @@
 //! the lanes in a few chunks, and by the few lanes that these point to.
 
 use fearless_simd::prelude::*;
-use fearless_simd::{Simd, f32x16};
+use fearless_simd::{Simd, f32x16, f64x8};
 
 use crate::error::{Error, Result};
 use crate::noise::exp;
@@ -28,6 +28,8 @@ pub trait Logit: Copy + PartialOrd + std::fmt::Debug {
     fn bits(self) -> u32;
     /// `(value - top) * scale` in f32, each operation rounded.
     fn behind<S: Simd>(simd: S, values: [Self; LANES], top: Self, scale: f32) -> f32x16<S>;
+    /// The values in f64, exact.
+    fn wides<S: Simd>(simd: S, values: [Self; LANES]) -> (f64x8<S>, f64x8<S>);
     /// `simd::maxima` of whole chunks.
     fn maxima<S: Simd>(simd: S, chunks: &[[Self; CHUNK]], lanes: &mut [[Self; LANES]]) -> u32;
 }
@@ -54,6 +56,10 @@ impl Logit for f32 {
         (f32x16::simd_from(simd, values) - f32x16::splat(simd, top)) * scale
     }
     #[inline(always)]
+    fn wides<S: Simd>(simd: S, values: [Self; LANES]) -> (f64x8<S>, f64x8<S>) {
+        simd.widen_f32x16(f32x16::simd_from(simd, values))
+    }
+    #[inline(always)]
     fn maxima<S: Simd>(simd: S, chunks: &[[Self; CHUNK]], lanes: &mut [[Self; LANES]]) -> u32 {
         simd::maxima_f32(simd, chunks, lanes)
     }
@@ -76,6 +82,11 @@ impl Logit for f64 {
     #[inline(always)]
     fn behind<S: Simd>(simd: S, values: [Self; LANES], top: Self, scale: f32) -> f32x16<S> {
         f32x16::simd_from(simd, values.map(|value| (value - top) as f32)) * scale
+    }
+    #[inline(always)]
+    fn wides<S: Simd>(simd: S, values: [Self; LANES]) -> (f64x8<S>, f64x8<S>) {
+        let half = |start: usize| f64x8::simd_from(simd, std::array::from_fn::<f64, 8, _>(|lane| values[start + lane]));
+        (half(0), half(8))
     }
     #[inline(always)]
     fn maxima<S: Simd>(simd: S, chunks: &[[Self; CHUNK]], lanes: &mut [[Self; LANES]]) -> u32 {
