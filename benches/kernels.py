@@ -1,4 +1,4 @@
-"""The kernels: a row of 32 k or 128 k logits to a token, guesses verified; beside transformers and the floor.
+"""The kernels: a row of 32 k or 128 k logits to a token, guesses verified; beside transformers, llama.cpp, the floor.
 
     python benches/kernels.py
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
 
-from benches import _common, compression, exactness, kernels, law, lookup, native, resume, speed, tree
+import foretoken as ft
+from benches import _common, _llama_cpp, compression, exactness, kernels, law, lookup, native, resume, speed, tree
 from foretoken import hub
+from foretoken.evaluate import kernels as kernel_bench
+from foretoken.evaluate import peers
+from tests.models import tiny_llama
 
 pytest.importorskip("transformers")
 
@@ -40,12 +46,39 @@ def test_speed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_native(capsys: pytest.CaptureFixture[str]) -> None:
     results = quick(native, capsys)
+    assert results["logits"]["tiny"]["native, float32"] < 1e-4
+    assert {"PyTorch, 1 threads", "native, bfloat16, 1 threads"} <= results["prefill"].keys()
     assert {"PyTorch, 1 threads", "products alone, 1 threads", "int8, 1 threads"} <= results["step"].keys()
     assert {name.split(",")[0] for name in results["draft"]} == {"PyTorch", "native"}
     for found in results["decode"].values():
         assert {"transformers, assisted", "native, SmallModel", "native, NGram"} <= found.keys()
-        assert {figures["tokens_changed"] for name, figures in found.items() if name.startswith("native")} == {0}
-    assert results["asked"]["measures"] == 8
+        changed = {name: figures["tokens_changed"] for name, figures in found.items() if name.startswith("native")}
+        assert changed == dict.fromkeys(changed, 0) | {"native, float32": None}
+    there = "llama.cpp, float32" in results["decode"]["greedy"]
+    assert there == all(importlib.util.find_spec(name) for name in ("llama_cpp", "gguf"))
+    assert results["asked"]["measures"] == 10 + 4 * there
+
+
+def test_llama_cpp_runs_the_same_model() -> None:
+    """Also one whose head is not its embedding, with the rows of queries and keys where it wants them."""
+    pytest.importorskip("llama_cpp")
+    pytest.importorskip("gguf")
+    module = tiny_llama(layers=2, vocab_size=300)
+    ids = np.arange(40) * 7 % 300
+    with _llama_cpp.opened(module, 1) as peer:
+        assert peer is not None
+        assert _llama_cpp.difference(peer, module, ids) < 1e-3
+        assert _llama_cpp.difference(peer, module, ids[:5]) < 1e-3  # the cache was emptied
+        assert peer.write(ids, ft.Sampler(temperature=0.8, top_k=50, top_p=0.95), 8) == 8
+
+
+def test_a_peer_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(_llama_cpp.importlib, "import_module", missing)
+    with _llama_cpp.opened(tiny_llama(), 1) as peer:
+        assert peer is None
 
 
 def test_exactness(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,8 +91,6 @@ def test_exactness(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_exactness_sees_a_difference() -> None:
     """The control."""
-    import numpy as np
-
     one, leads = np.array([1, 2, 3, 4]), [0.5, 1e-7, 0.5, 0.5]
     assert exactness.compare("", (one, leads), (one.copy(), leads)) == (0, None)
     count, difference = exactness.compare("", (one, leads), (np.array([1, 7, 3, 5]), leads))
@@ -94,12 +125,46 @@ def test_compression_without_data_says_so(capsys: pytest.CaptureFixture[str], mo
     assert "pass --data" in json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]["skipped"]
 
 
-def test_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("with_llama_cpp", [False, True])
+def test_kernels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, with_llama_cpp: bool) -> None:
+    if with_llama_cpp:
+        pytest.importorskip("llama_cpp")
+    else:
+        monkeypatch.setattr(peers, "_library", lambda: None)
     results = quick(kernels, capsys)
     assert len(results["sample"]) == 8
-    assert all(found["times transformers"] > 1 for found in results["sample"].values())
-    assert results["verify"].keys() == {"Coupled", "Rejection", "transformers"}
+    assert all(found["times transformers"] > 0 for found in results["sample"].values())
+    assert all(found["times hot floor"] > 0 for found in results["sample"].values())
+    assert "softmax, multinomial µs" in results["sample"]["500, model, T"]
+    assert ("llama.cpp, T last µs" in results["sample"]["500, model, T, p"]) == with_llama_cpp
+    assert not any("copy µs" in found for found in results["sample"].values())
+    assert {"T, float32", "T, bfloat16", "T, float16"} <= results["dtypes"].keys()
+    assert results["verify"].keys() == {"Coupled", "Rejection", "Rejection, dense laws", "transformers"}
     assert results["threads"]["times"] > 0
+    assert results["asked"]["measures"] == 9 + 2 * with_llama_cpp
+
+
+def test_kernels_of_an_installed_package_need_no_peer(capsys: pytest.CaptureFixture[str]) -> None:
+    kernel_bench.main(["--vocabulary", "300", "--repeats", "1", "--no-peer"])
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]
+    assert results["asked"]["measures"] == 3  # the floor and the threads
+    assert not any("transformers µs" in found for found in results["sample"].values())
+
+
+def test_llama_cpp_draws_from_the_same_candidates() -> None:
+    """With both orders of its chain, and with a fresh copy each time."""
+    pytest.importorskip("llama_cpp")
+    row = np.random.default_rng(0).normal(0, 3, 1000).astype(np.float32)
+    best = set(np.argsort(-row)[:50].tolist())
+    for own_order in (False, True):
+        for fields, allowed in (({"top_k": 50, "top_p": 0.95}, best), ({}, set(range(1000)))):
+            found = peers.llama_cpp({"temperature": 0.8, **fields}, row, own_order=own_order)
+            assert found is not None
+            call, _ = found
+            drawn = {int(call(index)) for index in range(200)}
+            assert len(drawn) > 5
+            assert drawn <= allowed
+            assert int(row.argmax()) in drawn
 
 
 def test_resume(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,18 +7,17 @@ floor is one pass that only finds a row's maximum.
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Callable, Sequence
-from time import perf_counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from .. import kernels
-from ..errors import InvalidArgument
 from ..sampler import Sampler
-from .report import Report, Table
+from . import peers
+from .report import Report, Table, asked
+from .rows import Call, floors, out_of_cache, rows, times
 
 CHAINS: dict[str, dict[str, Any]] = {
     "T, k, p": {"temperature": 0.8, "top_k": 50, "top_p": 0.95},
@@ -31,52 +30,14 @@ CHAINS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What is done to a row."""
 
+PEERS = ("transformers", "softmax, multinomial", "llama.cpp", "llama.cpp, T last")
+"""Who else takes a row to a token; llama.cpp without the copy of its candidates."""
+
+FLOORS = ("hot floor", "cold floor")
+"""One pass over the row from cache, and from memory."""
+
 PAST = 2048
 DRAFTED = 5
-BLOCK_SECONDS = 0.002  # of calls that are timed together
-
-
-def rows(kind: str, count: int, vocabulary: int, *, seed: int = 0) -> torch.Tensor:
-    """Rows of logits (count, vocabulary) float32.
-
-    Args:
-        kind: "model", whose probabilities fall as (rank + 2)^-1.5, in random order, much as a language model's do, or
-            "normal" for the standard normal law, which no model has: its nuclei are a large part of the vocabulary.
-        count, vocabulary: ≥ 1.
-        seed: of numpy's generator.
-
-    Example:
-        >>> rows("model", 2, 1000).shape
-        torch.Size([2, 1000])
-    """
-    generator = np.random.default_rng(seed)
-    if kind == "normal":
-        made = generator.standard_normal((count, vocabulary), dtype=np.float32)
-    elif kind == "model":
-        ranked = -1.5 * np.log(np.arange(vocabulary) + 2.0)
-        made = generator.permuted(np.tile(ranked.astype(np.float32), (count, 1)), axis=1)
-        made += generator.normal(0, 0.1, made.shape).astype(np.float32)  # no two rows hold the same numbers
-    else:
-        raise InvalidArgument(f"kind is {kind!r}: give 'model' or 'normal'")
-    return torch.from_numpy(made)
-
-
-def times(contenders: dict[str, Callable[[int], object]], *, repeats: int) -> dict[str, float]:
-    """Median seconds of a call of each, called with 0, 1, 2, …; blocks of calls take turns."""
-    blocks: dict[str, int] = {}
-    for name, call in contenders.items():
-        call(0)
-        started = perf_counter()
-        call(1)
-        blocks[name] = max(1, int(BLOCK_SECONDS / (perf_counter() - started)))
-    seen: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(repeats):
-        for name, call in contenders.items():
-            started = perf_counter()
-            for index in range(blocks[name]):
-                call(repeat * blocks[name] + index)
-            seen[name].append((perf_counter() - started) / blocks[name])
-    return {name: statistics.median(seconds) for name, seconds in seen.items()}
 
 
 def sampler(chain: str, vocabulary: int) -> kernels.Compiled:
@@ -89,7 +50,7 @@ def past(vocabulary: int) -> np.ndarray:
     return np.random.default_rng(1).integers(0, vocabulary, PAST)
 
 
-def ours(chain: str, logits: torch.Tensor, *, threads: int = 1) -> Callable[[int], object]:
+def ours(chain: str, logits: torch.Tensor, *, threads: int = 1) -> Call:
     """One call of `kernels.sample` on each row of (calls, rows, vocabulary) in turn."""
     calls, count, vocabulary = logits.shape
     compiled = sampler(chain, vocabulary)
@@ -115,68 +76,79 @@ def ours(chain: str, logits: torch.Tensor, *, threads: int = 1) -> Callable[[int
     return call
 
 
-def theirs(chain: str, logits: torch.Tensor) -> Callable[[int], object]:
-    """The same with transformers' processors, `softmax` and `multinomial`; the chain "everything" as far as it goes."""
-    from transformers.generation import logits_process as hf
-
-    fields, (calls, count, vocabulary) = CHAINS[chain], logits.shape
-    seen = torch.from_numpy(past(vocabulary)).expand(count, -1).contiguous()
-    chosen: list[Any] = []
-    if chain == "everything":
-        chosen += [hf.SequenceBiasLogitsProcessor([[[7], 1.0]]), hf.RepetitionPenaltyLogitsProcessor(1.1)]
-    chosen.append(hf.TemperatureLogitsWarper(fields["temperature"]))
-    if "top_k" in fields:
-        chosen.append(hf.TopKLogitsWarper(fields["top_k"]))
-    if "top_p" in fields:
-        chosen.append(hf.TopPLogitsWarper(fields["top_p"]))
-    if "min_p" in fields:
-        chosen.append(hf.MinPLogitsWarper(fields["min_p"]))
-
-    def call(index: int) -> object:
-        scores = logits[index % calls]
-        for processor in chosen:
-            scores = processor(seen, scores)
-        return torch.multinomial(scores.softmax(dim=-1), 1)
-
-    return call
-
-
-def choices(vocabularies: Sequence[int], *, repeats: int, peer: bool) -> tuple[Table, dict[str, Any]]:
-    """Every chain at every vocabulary: ours from cache and from memory, the floor, and transformers."""
-    lines, results = [], {}
+def choices(vocabularies: Sequence[int], *, repeats: int, peer: bool) -> tuple[list[Table], dict[str, Any]]:
+    """Every chain at every vocabulary: ours from cache and from memory, the floor, and what others do."""
+    ours_lines, their_lines, results = [], [], {}
     for vocabulary in vocabularies:
         for kind in ("model", "normal"):
-            cold = rows(kind, max(2, 2**24 // vocabulary), vocabulary)[:, None]  # 64 MB: no cache holds them
+            cold = out_of_cache(kind, vocabulary)
             hot = cold[:1]
-            floor = times(_floors(hot, cold), repeats=repeats)
             for chain in CHAINS:
-                contenders = {"hot": ours(chain, hot), "cold": ours(chain, cold)}
-                if peer:
-                    contenders["transformers"] = theirs(chain, hot)
-                found = times(contenders, repeats=repeats)
-                ratio = found["transformers"] / found["hot"] if peer else None
-                of_floor = [found[where] / floor[where] for where in ("hot", "cold")]
+                contenders = {"hot": ours(chain, hot), "cold": ours(chain, cold)} | floors(hot, cold)
+                found = times(contenders | (others(chain, hot) if peer else {}), repeats=repeats)
+                without_copies(found)
                 micro = {name: 1e6 * seconds for name, seconds in found.items()}
-                lines.append(
-                    (f"{vocabulary:,}, {kind}: {chain}", micro["hot"], micro["cold"], *of_floor,
-                     micro.get("transformers"), ratio)
-                )  # fmt: skip
+                ratios = {name: found[name] / found["hot"] for name in PEERS if name in found}
+                of_floor = {f"times {where}": found[where.split()[0]] / found[where] for where in FLOORS}
+                name = f"{vocabulary:,}, {kind}: {chain}"
+                ours_lines.append((name, micro["hot"], micro["cold"], *of_floor.values()))
+                their_lines.append((name, *(value for peer in PEERS for value in (micro.get(peer), ratios.get(peer)))))
                 results[f"{vocabulary}, {kind}, {chain}"] = {
                     **{f"{name} µs": round(value, 2) for name, value in micro.items()},
-                    "hot floor µs": round(1e6 * floor["hot"], 2),
-                    "cold floor µs": round(1e6 * floor["cold"], 2),
-                    "times transformers": None if ratio is None else round(ratio, 1),
+                    **{where: round(value, 2) for where, value in of_floor.items()},
+                    **{f"times {name}": round(value, 1) for name, value in ratios.items()},
                 }
-    head = ("one row to one token, µs", "from cache", "memory", "× floor", "× floor", "transformers", "times")
-    return Table("sample, one thread", head, lines), results
+    head = ("ours, µs", "from cache", "from memory", "× floor, cache", "× floor, memory")
+    their_head = ("others from cache, µs", *(cell for peer in PEERS for cell in (peer, "×")))
+    tables = [Table("one row to one token, one thread", head, ours_lines)]
+    if peer:
+        tables.append(
+            Table("the same elsewhere, × ours: - is not there, or has no such chain", their_head, their_lines)
+        )
+    return tables, results
 
 
-def _floors(hot: torch.Tensor, cold: torch.Tensor) -> dict[str, Callable[[int], object]]:
-    arrays = {"hot": hot.numpy(), "cold": cold.numpy()}
-    return {name: lambda index, array=array: array[index % len(array)].max() for name, array in arrays.items()}
+def others(chain: str, logits: torch.Tensor) -> dict[str, Call]:
+    """What others have for a chain; "copy" is a part of llama.cpp's that is taken off afterwards."""
+    fields = CHAINS[chain]
+    made = {"transformers": peers.transformers(fields, logits, past(logits.shape[-1]))}
+    if chain == "T":
+        made["softmax, multinomial"] = peers.multinomial(fields["temperature"], logits)
+    orders = {"T": PEERS[2:3], "everything": ()}.get(chain, PEERS[2:])
+    for name in orders:
+        found = peers.llama_cpp(fields, logits[0, 0].numpy(), own_order=name.endswith("last"))
+        if found is not None:
+            made[name], made["copy"] = found
+    return made
 
 
-def verification(vocabulary: int, *, repeats: int, peer: bool) -> tuple[Table, dict[str, Any]]:
+def without_copies(found: dict[str, float]) -> None:
+    """Take the copy of the candidates off what llama.cpp's chains took."""
+    copy = found.pop("copy", 0.0)
+    for name in PEERS[2:]:
+        if name in found:
+            found[name] -= copy
+
+
+def dtypes(vocabulary: int, *, repeats: int, peer: bool) -> tuple[list[Table], dict[str, Any]]:
+    """The same row as float32, bfloat16 and float16, from cache."""
+    lines, results = [], {}
+    for chain in CHAINS:
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            hot = rows("model", 1, vocabulary)[None].to(dtype)
+            contenders = {"ours": ours(chain, hot)}
+            if peer:
+                contenders["transformers"] = peers.transformers(CHAINS[chain], hot, past(vocabulary))
+            found = times(contenders, repeats=repeats)
+            name = f"{chain}, {str(dtype).removeprefix('torch.')}"
+            ratio = found["transformers"] / found["ours"] if peer else None
+            micro = {name: 1e6 * seconds for name, seconds in found.items()}
+            lines.append((name, micro["ours"], micro.get("transformers"), ratio))
+            results[name] = {f"{name} µs": round(value, 2) for name, value in micro.items()}
+    return [Table(f"dtypes at {vocabulary:,}", ("one row, µs", "ours", "transformers", "×"), lines)], results
+
+
+def verification(vocabulary: int, *, repeats: int, peer: bool) -> tuple[list[Table], dict[str, Any]]:
     """`DRAFTED` tokens: the target's and the drafter's rows are warped and the guesses judged."""
     chain, compiled = "T, k, p", sampler("T, k, p", vocabulary)
     target = rows("model", DRAFTED + 1, vocabulary)
@@ -187,51 +159,33 @@ def verification(vocabulary: int, *, repeats: int, peer: bool) -> tuple[Table, d
     def coupled(index: int) -> object:
         return kernels.verify(target[None], guesses, compiled, seeds=[index], positions=[0])
 
-    def rejection(index: int) -> object:
-        ids, law = kernels.process_sparse(drafter, compiled, **keys)
-        laws = ids[None], law[None]
+    def judged(index: int, laws: Any) -> object:
         return kernels.verify(
             target[None], guesses, compiled, seeds=[index], positions=[0], rejection=True, draft_probs=laws
         )
 
-    contenders: dict[str, Callable[[int], object]] = {"Coupled": coupled, "Rejection": rejection}
+    def rejection(index: int) -> object:
+        ids, law = kernels.process_sparse(drafter, compiled, **keys)
+        return judged(index, (ids[None], law[None]))
+
+    contenders: dict[str, Call] = {
+        "Coupled": coupled,
+        "Rejection": rejection,
+        "Rejection, dense laws": lambda index: judged(index, kernels.process(drafter, compiled, **keys)[None]),
+    }
     if peer:
-        contenders["transformers"] = _speculative(chain, target, drafter, guesses)
+        contenders["transformers"] = peers.speculative(CHAINS[chain], target, drafter, guesses)
     found = times(contenders, repeats=repeats)
     base = found.get("transformers")
     lines = [(name, 1e6 * s, None if base is None else base / s) for name, s in found.items()]
     results = {name: {"µs": round(1e6 * s, 1), "times": None if base is None else round(base / s, 1)}
                for name, s in found.items()}  # fmt: skip
-    return Table(f"{DRAFTED} drafted tokens at {vocabulary:,}", ("verify", "µs", "times transformers"), lines), results
+    return [
+        Table(f"{DRAFTED} drafted tokens at {vocabulary:,}", ("verify", "µs", "times transformers"), lines)
+    ], results
 
 
-def _speculative(
-    chain: str, target: torch.Tensor, drafter: torch.Tensor, guesses: np.ndarray
-) -> Callable[[int], object]:
-    from transformers.generation import logits_process as hf
-    from transformers.generation.utils import _speculative_sampling
-
-    fields = CHAINS[chain]
-    chosen = [
-        hf.TemperatureLogitsWarper(fields["temperature"]),
-        hf.TopKLogitsWarper(fields["top_k"]),
-        hf.TopPLogitsWarper(fields["top_p"]),
-    ]
-    ids = torch.from_numpy(guesses)
-
-    def warped(rows: torch.Tensor) -> torch.Tensor:
-        scores: Any = rows
-        for processor in chosen:
-            scores = processor(ids, scores)
-        return scores
-
-    def call(index: int) -> object:
-        return _speculative_sampling(ids, warped(drafter)[None], DRAFTED, warped(target)[None], False)
-
-    return call
-
-
-def threads(vocabulary: int, *, repeats: int) -> tuple[Table, dict[str, Any]]:
+def threads(vocabulary: int, *, repeats: int) -> tuple[list[Table], dict[str, Any]]:
     """Eight rows on one thread and on two."""
     logits = rows("model", 8, vocabulary)[None]
     contenders = {f"{n}": ours("T, k, p", logits, threads=n) for n in (1, 2)}
@@ -239,24 +193,50 @@ def threads(vocabulary: int, *, repeats: int) -> tuple[Table, dict[str, Any]]:
     ratio = found["1"] / found["2"]
     lines = [(f"{name} threads", 1e6 * seconds, found["1"] / seconds) for name, seconds in found.items()]
     results = {"one µs": round(1e6 * found["1"], 1), "two µs": round(1e6 * found["2"], 1), "times": round(ratio, 3)}
-    return Table(f"8 rows at {vocabulary:,}", ("sample", "µs", "times one"), lines), results
+    return [Table(f"8 rows at {vocabulary:,}", ("sample", "µs", "times one"), lines)], results
+
+
+def goals(vocabulary: int, results: Mapping[str, Any]) -> Iterator[tuple[str, float, str, float]]:
+    """(what, measured, how to compare, asked) of rows as a model's, as far as there are peers."""
+    wanted = {
+        "T, k, p": {"times transformers": 150, "times hot floor": 8, "times cold floor": 3},
+        "T, p": {"times transformers": 150, "times llama.cpp": 20, "times llama.cpp, T last": 20},
+        "T": {"times softmax, multinomial": 40},
+        "everything": {"times transformers": 80},
+    }
+    for chain, measures in wanted.items():
+        found = results["sample"][f"{vocabulary}, model, {chain}"]
+        for measure, number in measures.items():
+            if measure in found:
+                yield f"{chain}: {measure}", found[measure], "<=" if "floor" in measure else ">=", number
+    yield "8 rows: two threads, times one", results["threads"]["times"], ">=", 1.8
+    for verifier, number in (("Coupled", 100), ("Rejection", 50)):
+        if (ratio := results["verify"][verifier]["times"]) is not None:
+            yield f"{DRAFTED} drafted tokens: {verifier}, times transformers", ratio, ">=", number
 
 
 def report(vocabularies: Sequence[int], *, repeats: int = 15, peer: bool = True) -> Report:
     """All of the above; torch works on one thread meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    largest = max(vocabularies)
     try:
         parts = {
             "sample": choices(vocabularies, repeats=repeats, peer=peer),
-            "verify": verification(vocabularies[-1], repeats=repeats, peer=peer),
-            "threads": threads(vocabularies[-1], repeats=repeats),
+            "dtypes": dtypes(largest, repeats=repeats, peer=peer),
+            "verify": verification(largest, repeats=repeats, peer=peer),
+            "threads": threads(largest, repeats=repeats),
         }
     finally:
         torch.set_num_threads(before)
-    settings = {"vocabularies": list(vocabularies), "repeats": repeats, "dtype": "float32", "past": PAST}
     results = {name: found for name, (_, found) in parts.items()}
-    return Report("kernels", settings, [table for table, _ in parts.values()], results)
+    summary = asked(goals(largest, results))
+    settings = {
+        "vocabularies": list(vocabularies), "repeats": repeats, "dtype": "float32", "past": PAST,
+        "llama.cpp": "less the copy of its candidates" if peer and peers.has_llama_cpp() else "not there",
+    }  # fmt: skip
+    tables = [table for made, _ in parts.values() for table in made] + summary.tables
+    return Report("kernels", settings, tables, results | {"asked": summary.results})
 
 
 def main(arguments: Sequence[str] | None = None) -> Report:
@@ -264,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser = argparse.ArgumentParser(prog="foretoken bench kernels", description="What the kernels cost.")
     parser.add_argument("--vocabulary", type=int, action="append", help="may be repeated (default: 32000, 128256)")
     parser.add_argument("--repeats", type=int, default=15, help="whose median counts (default: 15)")
-    parser.add_argument("--no-peer", action="store_true", help="leave transformers out")
+    parser.add_argument("--no-peer", action="store_true", help="leave transformers and llama.cpp out")
     chosen = parser.parse_args(arguments)
     made = report(chosen.vocabulary or [32_000, 128_256], repeats=chosen.repeats, peer=not chosen.no_peer)
     made.show()

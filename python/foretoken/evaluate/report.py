@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -154,3 +154,24 @@ def joined(name: str, reports: Sequence[Report]) -> Report:
     tables = [table for report in reports for table in report.tables]
     settings = {report.name: report.settings for report in reports}
     return Report(name, settings, tables, {report.name: report.results for report in reports})
+
+
+def asked(goals: Iterable[tuple[str, float, str, float]]) -> Report:
+    """What was asked beside what was measured.
+
+    Args:
+        goals: (what, measured, ">=" or "<=", asked) each.
+
+    Example:
+        >>> print(asked([("times the old way", 41.5, ">=", 40), ("errors", 1, "<=", 0)]).tables[0])
+        what was asked
+        measure            measured  asked  met
+        times the old way      41.5  >= 40  yes
+        errors                    1   <= 0   NO
+    """
+    rows = []
+    for what, measured, sign, number in goals:
+        met = measured >= number if sign == ">=" else measured <= number
+        rows.append((what, measured, f"{sign} {number:g}", "yes" if met else "NO"))
+    table = Table("what was asked", ("measure", "measured", "asked", "met"), rows)
+    return Report("asked", {}, [table], {"measures": len(rows), "missed": [row[0] for row in rows if row[-1] == "NO"]})
