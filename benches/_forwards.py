@@ -128,7 +128,7 @@ def prefill(model: str, *, repeats: int, threads: Sequence[int]) -> Report:
             "native, bfloat16": ft.Native(module, dtype=torch.bfloat16, threads=number),
         }
         contenders: dict[str, Callable[[np.ndarray], int]] = {name: _reader(made) for name, made in models.items()}
-        with _llama_cpp.opened(module, number) as peer:
+        with _llama_cpp.opened(module, number, flash=True) as peer:
             if peer is not None:
                 contenders["llama.cpp, float32"] = lambda ids, peer=peer: len(peer.read(ids))
             timings = speed.alternate(contenders, prompts, repeats=repeats)

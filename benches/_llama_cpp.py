@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,16 +67,19 @@ def _interleaved(weight: np.ndarray, width: int) -> np.ndarray:
 
 
 class LlamaCpp:
-    """A model of llama.cpp's with float32 weights and float32 keys and values; `close` frees it.
+    """A model of llama.cpp's with float32 weights, keys and values; `close` frees it.
 
     Args:
         module: whose weights it copies.
         threads: how many work on a forward.
+        flash: whether attention is its flash attention, which takes less time for a prompt and more for a token. It
+            rounds to float16 whatever the cache holds: logits are off by 3e-3, else by 1e-5.
     """
 
-    def __init__(self, module: LlamaModule, threads: int) -> None:
+    def __init__(self, module: LlamaModule, threads: int, *, flash: bool = False) -> None:
         self.lib: Any = importlib.import_module("llama_cpp.llama_cpp")
-        importlib.import_module("llama_cpp._logger").set_verbose(False)
+        # Its warning that the vocabulary has no tokenizer is printed at the level of errors.
+        logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL + 1)
         self.vocab_size = module.config.vocab_size
         lib, settings = self.lib, self.lib.llama_model_default_params()
         with tempfile.TemporaryDirectory(prefix="foretoken-bench-") as folder:
@@ -90,6 +94,7 @@ class LlamaCpp:
         options.n_ctx = options.n_batch = options.n_ubatch = module.config.max_position_embeddings
         options.n_threads = options.n_threads_batch = threads
         options.type_k = options.type_v = lib.GGML_TYPE_F32
+        options.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.context = lib.llama_init_from_model(self.model, options)
         self.memory = lib.llama_get_memory(self.context)
 
@@ -138,11 +143,11 @@ class LlamaCpp:
 
 
 @contextmanager
-def opened(module: LlamaModule, threads: int) -> Iterator[LlamaCpp | None]:
+def opened(module: LlamaModule, threads: int, *, flash: bool = False) -> Iterator[LlamaCpp | None]:
     """A contender, or None where llama-cpp-python or gguf cannot be imported."""
     try:
         importlib.import_module("gguf")
-        peer = LlamaCpp(module, threads)
+        peer = LlamaCpp(module, threads, flash=flash)
     except (ImportError, OSError):
         yield None
         return

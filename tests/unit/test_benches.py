@@ -67,8 +67,8 @@ def test_llama_cpp_runs_the_same_model() -> None:
     ids = np.arange(40) * 7 % 300
     with _llama_cpp.opened(module, 1) as peer:
         assert peer is not None
-        assert _llama_cpp.difference(peer, module, ids) < 1e-3
-        assert _llama_cpp.difference(peer, module, ids[:5]) < 1e-3  # the cache was emptied
+        assert _llama_cpp.difference(peer, module, ids) < 1e-4
+        assert _llama_cpp.difference(peer, module, ids[:5]) < 1e-4  # the cache was emptied
         assert peer.write(ids, ft.Sampler(temperature=0.8, top_k=50, top_p=0.95), 8) == 8
 
 
