@@ -106,15 +106,16 @@ fn best_of_row<V: Logit>(row: Row<V>, temperature: f64, place: Place) -> Choice 
     let mut lead = Lead::new();
     let top = row.max().wide() / temperature;
     let score = |value: V| value.wide() / temperature - top;
+    let mut words = Words::new(place);
     let mut visit = |chunk: usize| {
         let maximum = row.chunks[chunk];
         let Some(cut) = lead.cut(score(maximum)).filter(|_| row.has(0, maximum)) else { return };
-        let words = Words::new(place, chunk);
-        if words.most() < cut >> 16 {
+        if words.draw(chunk) < cut >> 16 {
             return;
         }
-        for (lane, &maximum) in row.lanes[chunk].iter().enumerate().filter(|(_, maximum)| **maximum > V::BANNED) {
-            if let Some(cut) = lead.cut(score(maximum)).filter(|cut| words.most_of(lane) >= *cut >> 16) {
+        let lanes = row.lanes[chunk].iter().zip(words.lanes()).enumerate();
+        for (lane, (&maximum, most)) in lanes.filter(|(_, (maximum, _))| **maximum > V::BANNED) {
+            if let Some(cut) = lead.cut(score(maximum)).filter(|cut| most >= *cut >> 16) {
                 for (token, value) in row.lane(chunk, lane) {
                     if words.of(token) >= cut >> 16 && row.has(token, value) {
                         lead.offer(token, score(value), place, || words.of(token));

@@ -70,18 +70,23 @@ pub(crate) fn exps<V: Logit>(values: &[V], scale: f64, top: f64, out: &mut [f64]
 /// How many blocks of eight tokens a chunk has.
 const EIGHTS: usize = CHUNK / 8;
 
-/// The upper halves of the words of a chunk's tokens, and the largest in each lane.
+/// The upper halves of the words of a chunk's tokens; one chunk after another takes the same memory.
 pub(crate) struct Words {
+    place: Place,
+    keys: [[u32; 2]; 10],
     blocks: [[u32; EIGHTS]; 4],
-    most: [u32; LANES],
 }
 
 impl Words {
-    /// Those of tokens `CHUNK * chunk` and on.
-    pub(crate) fn new(place: Place, chunk: usize) -> Self {
-        let mut blocks = [[0; EIGHTS]; 4];
-        let most = dispatch!(*LEVEL, simd => draw(simd, place, (chunk * EIGHTS) as u32, &mut blocks));
-        Self { blocks, most }
+    /// None yet.
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place, keys: place.keys(), blocks: [[0; EIGHTS]; 4] }
+    }
+
+    /// Draws those of tokens `CHUNK * chunk` and on; gives the largest upper half.
+    pub(crate) fn draw(&mut self, chunk: usize) -> u32 {
+        let Self { place, keys, blocks } = self;
+        dispatch!(*LEVEL, simd => draw(simd, *place, keys, (chunk * EIGHTS) as u32, blocks))
     }
 
     /// The upper half of the word of a token of the chunk.
@@ -90,53 +95,52 @@ impl Words {
         self.blocks[(token & 3) as usize][(token as usize % CHUNK) >> 3] >> ((token & 4) * 4) & 0xFFFF
     }
 
-    /// The largest upper half of a lane.
-    #[inline]
-    pub(crate) fn most_of(&self, lane: usize) -> u32 {
-        self.most[lane]
-    }
-
-    /// The largest upper half of the chunk.
-    #[inline]
-    pub(crate) fn most(&self) -> u32 {
-        self.most.iter().fold(0, |most, &half| most.max(half))
+    /// The largest upper half of each lane. Few chunks are asked for it, so it is not found as they are drawn.
+    pub(crate) fn lanes(&self) -> [u32; LANES] {
+        let mut most = [0; LANES];
+        for (word, blocks) in self.blocks.iter().enumerate() {
+            for pair in blocks.as_chunks::<2>().0 {
+                for (odd, block) in pair.iter().enumerate() {
+                    for (half, drawn) in [block & 0xFFFF, block >> 16].into_iter().enumerate() {
+                        let lane = &mut most[8 * odd + 4 * half + word];
+                        *lane = drawn.max(*lane);
+                    }
+                }
+            }
+        }
+        most
     }
 }
 
-/// Ten rounds of Philox as `noise::philox` has them, for eight blocks at a time; gives the largest halves of each lane.
+/// Ten rounds of Philox as `noise::philox` has them, for eight blocks at a time; gives the largest half.
 ///
 /// A word lies in the low half of a lane of 64 bits, where one instruction multiplies it; what is in the high half is
 /// never read.
 #[allow(clippy::inline_always)]
 #[inline(always)]
-fn draw<S: Simd>(simd: S, place: Place, first: u32, blocks: &mut [[u32; EIGHTS]; 4]) -> [u32; LANES] {
+fn draw<S: Simd>(simd: S, place: Place, keys: &[[u32; 2]; 10], first: u32, blocks: &mut [[u32; EIGHTS]; 4]) -> u32 {
     let splat = |word: u32| u64x8::splat(simd, word.into());
-    let (low, half, keys) = (splat(u32::MAX), splat(0xFFFF), place.keys());
-    // By half and word; in each, blocks of even and of odd number take turns, as a lane's tokens do.
-    let mut most = [[splat(0); 4]; 2];
+    let (low, half) = (splat(u32::MAX), splat(0xFFFF));
+    let mut most = [splat(0); 2];
     for block in (0..EIGHTS).step_by(8) {
         let counter: [u64; 8] = std::array::from_fn(|lane| u64::from(first) + (block + lane) as u64);
         let mut state = [u64x8::simd_from(simd, counter), splat(place.position), splat(place.row), splat(place.stream)];
-        for [k0, k1] in keys {
+        for &[k0, k1] in keys {
             let [a, b, c, d] = state;
             let (p, q) = ((a & low) * splat(PHILOX[0]), (c & low) * splat(PHILOX[1]));
             state = [(q >> 32) ^ b ^ splat(k0), q, (p >> 32) ^ d ^ splat(k1), p];
         }
         for (word, state) in state.into_iter().enumerate() {
-            most[0][word] = most[0][word].max(state & half);
-            most[1][word] = most[1][word].max(state >> 16 & half);
+            // The largest word has the largest upper half, which is shifted down once, in the end.
+            most[0] = most[0].max(state & low);
+            most[1] = most[1].max(state & half);
             let drawn: [u64; 8] = state.into();
             blocks[word][block..block + 8].copy_from_slice(&drawn.map(|word| word as u32));
         }
     }
-    let most = most.map(|words| words.map(<[u64; 8]>::from));
-    std::array::from_fn(|lane| {
-        let [even, odd] = [0, 1].map(|odd| {
-            let [a, b, c, d] = [0, 2, 4, 6].map(|block| most[lane >> 2 & 1][lane & 3][block + odd]);
-            a.max(b).max(c.max(d)) as u32
-        });
-        if lane < LANES / 2 { even } else { odd }
-    })
+    let [upper, lower] = most.map(<[u64; 8]>::from);
+    let largest = (upper.map(|word| word >> 16).into_iter().chain(lower)).fold(0, u64::max);
+    largest as u32
 }
 
 /// Writes, for each row of `left` (rows, rank), its products with `columns` (rank, width) to the row of `scores` (rows, width).
@@ -187,15 +191,17 @@ mod tests {
             seed: u64, row: u32, position: u32, stream in 0u32..5, chunk in 0usize..1 << 24,
         ) {
             let place = Place { seed, row, position, stream };
-            let words = Words::new(place, chunk);
+            let mut words = Words::new(place);
+            words.draw(chunk + 1); // leaves nothing behind
+            let most = words.draw(chunk);
             let of = |index: usize| place.upper((chunk * CHUNK + index) as u32);
             for index in 0..CHUNK {
                 prop_assert_eq!(words.of((chunk * CHUNK + index) as u32), of(index));
             }
-            for lane in 0..LANES {
-                prop_assert_eq!(Some(words.most_of(lane)), (lane..CHUNK).step_by(LANES).map(of).max());
+            for (lane, most) in words.lanes().into_iter().enumerate() {
+                prop_assert_eq!(Some(most), (lane..CHUNK).step_by(LANES).map(of).max());
             }
-            prop_assert_eq!(Some(words.most()), (0..CHUNK).map(of).max());
+            prop_assert_eq!(Some(most), (0..CHUNK).map(of).max());
         }
 
         #[test]
