@@ -6,11 +6,13 @@ import hypothesis
 import pytest
 import torch
 
+from .cases import cases
+
 # One is fastest for toy models: two that wait for each other on a busy machine took 25 times as long.
 torch.set_num_threads(1)
 
 # A property that fails today must fail for the next person too, so examples are a function of the test alone.
-hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, max_examples=cases(100))
 hypothesis.settings.load_profile("same")
 
 

@@ -14,6 +14,8 @@ from foretoken import kernels
 from foretoken.errors import ArgumentTypeError, InvalidArgument, LimitExceeded, LogitsError, ShapeError
 from foretoken.reference import lattice as reference
 
+from ..cases import cases
+
 # Halves add up without rounding, and often to the same sum: so ties are decided, and compared to the bit.
 SCORES = st.one_of(st.integers(-4, 2).map(lambda number: number / 2), st.just(-np.inf))
 
@@ -55,7 +57,7 @@ def dense(case: dict[str, Any]) -> dict[str, Any]:
     return {**case, "transitions": reference.transitions_of(torch.from_numpy(case["ids"]), *tables).numpy()}
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(lattices(), st.integers(1, 12))
 def test_chains_are_those_of_enumeration(case: dict[str, Any], n: int) -> None:
     found, expected = kernels.lattice_chains(**case, n=n), reference.chains(**dense(case), n=n)
@@ -63,7 +65,7 @@ def test_chains_are_those_of_enumeration(case: dict[str, Any], n: int) -> None:
     np.testing.assert_array_equal(found.tokens, expected[0])
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(lattices(), st.integers(0, 12))
 def test_trees_are_those_of_enumeration(case: dict[str, Any], nodes: int) -> None:
     found, expected = kernels.lattice_tree(**case, nodes=nodes), reference.tree(**dense(case), nodes=nodes)

@@ -18,6 +18,7 @@ from foretoken.reference.logits import repeats
 from foretoken.reference.sample import process
 
 from .. import tiny
+from ..cases import cases
 
 BOTH = pytest.mark.parametrize("kernel", [kernels.process, process], ids=["rust", "torch"])
 
@@ -252,7 +253,7 @@ def test_a_past_outside_the_vocabulary_is_refused_where_it_counts(kernel: Any) -
 
 
 @BOTH
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(data=st.data())
 def test_a_law_is_a_law(kernel: Any, data: st.DataObject) -> None:
     """Whatever the sampler: no NaN, nothing negative, sum 1, nothing for what may not be drawn."""

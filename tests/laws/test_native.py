@@ -33,6 +33,8 @@ from foretoken.model.llama import LlamaConfig, LlamaModule
 from foretoken.model.protocol import CausalModel, DraftingSession
 from tests.models import random_drafter, tiny_llama
 
+from ..cases import cases
+
 DTYPES = (torch.float32, torch.bfloat16, torch.int8)
 CAPACITY = 24
 
@@ -72,7 +74,7 @@ def bits(logits: Any) -> np.ndarray:
     return np.asarray(logits).view(np.uint32)
 
 
-@settings(max_examples=60)
+@settings(max_examples=cases(60))
 @given(st.data())
 def test_logits_are_those_of_the_twin(data: st.DataObject) -> None:
     module = drawn_module(data)
@@ -152,7 +154,7 @@ class Company:
         assert self.session.lengths.tolist() == list(map(len, self.past))
 
 
-@settings(max_examples=60)
+@settings(max_examples=cases(60))
 @given(st.data())
 def test_a_row_has_the_same_bits_after_any_history(data: st.DataObject) -> None:
     company = Company(

@@ -16,13 +16,14 @@ from foretoken.reference import noise
 from foretoken.reference import sample as twin
 
 from .. import tiny
+from ..cases import cases
 from . import statistics
 
 BOTH = pytest.mark.parametrize("kernel", [kernels.sample, twin.sample], ids=["rust", "torch"])
 DRAWS = 200_000
 
 
-@settings(max_examples=1200)
+@settings(max_examples=cases(1200))
 @given(data=st.data())
 def test_rust_chooses_what_torch_chooses(data: st.DataObject) -> None:
     vocabulary = data.draw(st.integers(1, 300) | st.integers(1, 8))

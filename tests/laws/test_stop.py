@@ -15,6 +15,8 @@ from foretoken import _rust
 from foretoken.errors import ArgumentTypeError, InvalidArgument, LimitExceeded
 from foretoken.reference import stop as reference
 
+from ..cases import cases
+
 # Letters that overlap themselves, and the bytes of characters that share their first byte.
 STRINGS = st.lists(st.text("abéè€", min_size=1, max_size=4).map(str.encode), max_size=4)
 STREAM = st.text("abéè€", max_size=20).map(str.encode)
@@ -29,7 +31,7 @@ def search(strings: list[bytes], stream: bytes) -> tuple[int, int] | None:
     return None
 
 
-@settings(max_examples=500)
+@settings(max_examples=cases(500))
 @given(strings=STRINGS, stream=STREAM, cuts=st.lists(st.integers(0, 60), max_size=8))
 def test_any_cut_finds_what_a_search_finds(strings: list[bytes], stream: bytes, cuts: list[int]) -> None:
     match = search(strings, stream)
@@ -46,7 +48,7 @@ def test_any_cut_finds_what_a_search_finds(strings: list[bytes], stream: bytes, 
     assert match is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(strings=STRINGS, pieces=st.lists(st.binary(max_size=3) | STREAM, max_size=12))
 def test_rust_equals_the_twin(strings: list[bytes], pieces: list[bytes]) -> None:
     fast, slow = _rust.StopStrings(strings), reference.StopStrings(strings)

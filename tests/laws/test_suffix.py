@@ -18,8 +18,10 @@ from foretoken.errors import ArgumentTypeError, CheckpointError, InvalidArgument
 from foretoken.reference import suffix as reference
 from tests.laws.lookup import TOKENS, answer, calls
 
+from ..cases import cases
 
-@settings(max_examples=300)
+
+@settings(max_examples=cases(300))
 @given(
     max_match=st.integers(1, 8),
     below=st.integers(0, 8),
@@ -45,7 +47,7 @@ def test_rust_equals_a_rescan(
         assert answer(again, "propose", row, 5) == answer(slow, "propose", row, 5)
 
 
-@settings(max_examples=30)
+@settings(max_examples=cases(30))
 @given(st.integers(1, 70), st.lists(st.integers(0, 40), min_size=50, max_size=400))
 def test_states_of_many_transitions(period: int, noise: list[int]) -> None:
     text = [token for place, token in enumerate(noise) for token in (token, place % period)]

@@ -20,6 +20,7 @@ from foretoken.reference import sample as sample_twin
 from foretoken.reference import verify as twin
 
 from .. import tiny
+from ..cases import cases
 from . import statistics
 
 BOTH = pytest.mark.parametrize("kernel", [kernels.verify, twin.verify], ids=["rust", "torch"])
@@ -35,7 +36,7 @@ def random_laws(generator: np.random.Generator, draft: np.ndarray, vocabulary: i
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-@settings(max_examples=1200)
+@settings(max_examples=cases(1200))
 @given(data=st.data())
 def test_rust_emits_what_torch_emits(data: st.DataObject) -> None:
     vocabulary = data.draw(st.integers(1, 300) | st.integers(1, 8))
@@ -75,7 +76,7 @@ def test_rust_emits_what_torch_emits(data: st.DataObject) -> None:
                 assert pasts[0][row].tokens.tolist() == case.pasts[row][0] + case.pasts[row][1] + emitted
 
 
-@settings(max_examples=200)
+@settings(max_examples=cases(200))
 @given(data=st.data())
 def test_coupled_tokens_are_those_of_plain_decoding(data: st.DataObject) -> None:
     """Rust alone: a model of order one, decoded token by token and in blocks of any draft."""

@@ -15,6 +15,7 @@ from foretoken.errors import ArgumentTypeError, DraftError, ForetokenError, Inva
 from foretoken.reference import verify as twin
 
 from .. import tiny
+from ..cases import cases
 from .test_verify import BOTH, random_laws
 
 
@@ -56,7 +57,7 @@ def random_block(case: tiny.Case, rows: int, k: int, vocabulary: int, style: str
     return {"logits": logits, "draft": draft, "parents": parents}
 
 
-@settings(max_examples=700)
+@settings(max_examples=cases(700))
 @given(data=st.data())
 def test_rust_emits_what_torch_emits(data: st.DataObject) -> None:
     vocabulary = data.draw(st.integers(1, 60) | st.integers(1, 6))
@@ -99,7 +100,7 @@ def _assert_whole(out: kernels.Verified, draft: np.ndarray, parents: np.ndarray 
         assert ((out.tokens[row] >= 0).sum(), (out.tokens[row, accepted + 1 :] == -1).all()) == (accepted + 1, True)
 
 
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 @given(data=st.data())
 def test_no_tree_changes_a_coupled_token(data: st.DataObject) -> None:
     """Rust alone: a model of order one, decoded token by token and by trees of right and wrong guesses."""

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use cases::{CASES, cases};
 use foretoken_core::noise::{CHOICE, Place};
+
+#[path = "common/cases.rs"]
+mod cases;
 
 #[path = "../../fuzz/src/lib.rs"]
 mod bodies;
-
-/// How many changed copies of the seeds each body is given.
-const CHANGED: u32 = 3000;
 
 /// Runs a body on its seeds and on copies with some bytes changed, added or cut off.
 fn replay(name: &str, body: fn(&[u8])) {
@@ -21,7 +22,7 @@ fn replay(name: &str, body: fn(&[u8])) {
     for seed in &seeds {
         body(seed);
     }
-    for copy in 0..CHANGED {
+    for copy in 0..cases(CASES).cases {
         let mut draws = (0..).map(|draw| {
             let place = Place { seed: 1, row: copy, position: draw, stream: CHOICE };
             (place.uniform(0) * f64::from(1 << 24)) as usize

@@ -1,7 +1,11 @@
 //! Lattices against writing down every chain, which is slow and obviously right.
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::cmp::Ordering;
 
+use cases::{CASES, cases};
 use foretoken_core::error::Kind;
 use foretoken_core::lattice::{Chains, Lattice, Transitions, Tree, chains, tree};
 use proptest::collection::vec;
@@ -65,7 +69,7 @@ fn descending(one: f64, other: f64) -> Ordering {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(CASES))]
 
     #[test]
     fn chains_are_the_best_of_all(case in case(), n in 1..20_usize) {

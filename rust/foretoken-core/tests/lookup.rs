@@ -1,8 +1,12 @@
 //! The look-up drafters against rescans of the whole text, which are slow and obviously right.
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use cases::{CASES, cases};
 use foretoken_core::corpus::Corpus;
 use foretoken_core::error::{Error, Kind};
 use foretoken_core::ngram::NGram;
@@ -24,7 +28,34 @@ fn text(longest: usize) -> impl Strategy<Value = Vec<i64>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(CASES))]
+
+    #[test]
+    fn a_guess_equals_a_rescan(
+        text in text(30), documents in vec(text(12), 0..3), cut in 0..30_usize, max_match in 1..9_usize, deeper in 0..3_i64,
+        below in 0..9_usize, k in 0..6_usize,
+    ) {
+        let min_match = max_match.saturating_sub(below).max(1);
+        let corpus = Arc::new(Corpus::new(1 << 20, max_match as i64 + deeper)?);
+        let suffix = Suffix::new(max_match as i64, Some(Arc::clone(&corpus)), min_match as i64)?;
+        let ngram = NGram::new(max_match as i64, min_match as i64)?;
+        let documents: Vec<&[i64]> = documents.iter().map(Vec::as_slice).filter(|d| !d.is_empty()).collect();
+        let (prompt, output) = text.split_at(cut.min(text.len()));
+        suffix.start(0, prompt)?;
+        ngram.start(0, prompt)?;
+        for document in &documents {
+            corpus.add(document)?;
+        }
+        suffix.extend(0, output)?;
+        ngram.extend(0, output)?;
+        prop_assert_eq!(suffix.propose(0, k as i64)?, suffix_by_rescan(&text, &documents, max_match, min_match, k));
+        prop_assert_eq!(ngram.propose(0, k as i64)?, ngram_by_rescan(&text, max_match, min_match, k));
+    }
+}
+
+proptest! {
+    // Each compares dozens of guesses.
+    #![proptest_config(cases(CASES / 30))]
 
     #[test]
     fn ngram_equals_a_rescan(text in text(60), cut in 0..60_usize, max_n in 1..6_usize, below in 0..5_usize, k in 0..9_usize) {
@@ -64,6 +95,11 @@ proptest! {
             }
         }
     }
+
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
 
     #[test]
     fn a_corpus_keeps_to_its_limit(documents in vec(text(60), 1..30), limit in 100..9000_i64) {

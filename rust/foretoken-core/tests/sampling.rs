@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Mutex;
 
+use common::cases::{CASES, cases};
 use common::{Past, choose, logits, past, scores, settings, softmax};
 use foretoken_core::batch::{Batch, Output};
 use foretoken_core::error::Error;
@@ -15,15 +16,6 @@ use foretoken_core::verify::{Draft, Laws, Rule, verify};
 use proptest::prelude::*;
 
 const PLACE: Place = Place { seed: 77, row: 3, position: 1000, stream: CHOICE };
-
-fn history(past: &Past) -> Mutex<History> {
-    let mut history = History::new(past.prompt.clone());
-    for &token in &past.output {
-        history.push(token);
-    }
-    history.mu = past.mu;
-    Mutex::new(history)
-}
 
 fn batch<'a>(logits: &'a [f32], history: &'a [&'a Mutex<History>], position: &'a [i64]) -> Batch<'a> {
     let (seeds, rows) = (&[PLACE.seed], Some(&[3][..]));
@@ -41,17 +33,19 @@ fn draw(
 }
 
 fn case() -> impl Strategy<Value = (Settings, Vec<f32>, Past, u32)> {
-    (1usize..90).prop_flat_map(|v| (settings(v), logits(v), past(v), any::<u16>().prop_map(u32::from)))
+    // Rows longer than a chunk of 256, too.
+    prop_oneof![15 => 1usize..90, 1 => 250usize..600]
+        .prop_flat_map(|v| (settings(v), logits(v), past(v), any::<u16>().prop_map(u32::from)))
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(cases(CASES))]
 
     #[test]
     fn laws_and_choices_are_those_of_the_definition((settings, logits, past, position) in case()) {
         let sampler = Sampler::new(settings.clone()).unwrap();
         let place = Place { position, ..PLACE };
-        let row = history(&past);
+        let row = past.history();
         let mut law = vec![0.0; logits.len()];
         let processed = process(&sampler, &batch(&logits, &[&row], &[i64::from(position)]), &mut law);
         let drawn = draw(&sampler, &logits, &row, position, false);
@@ -84,7 +78,7 @@ proptest! {
         wrong in any::<u32>(),
     ) {
         let sampler = Sampler::new(settings.clone()).unwrap();
-        let plain = history(&past);
+        let plain = past.history();
         let (mut tokens, mut gaps, mut draft) = (Vec::new(), Vec::new(), Vec::new());
         let mut failed = None;
         for (place, row) in rows.iter().enumerate() {
@@ -102,7 +96,7 @@ proptest! {
         }
         draft.resize(rows.len(), 0);
         draft.truncate(rows.len() - 1);
-        let row = history(&past);
+        let row = past.history();
         let logits = rows.concat();
         let (guesses, places) = (&draft[..], rows.len() - 1);
         let (laws, rule) = (Laws::Certain, Rule::Coupled);
@@ -140,7 +134,7 @@ fn long_rows_choose_as_if_nothing_were_skipped() {
         for position in 0..25 {
             let place = Place { position, ..PLACE };
             let slow = choose(&scores(&settings, &logits, &past, place).unwrap(), place);
-            let fast = draw(&sampler, &logits, &history(&past), position, false).unwrap();
+            let fast = draw(&sampler, &logits, &past.history(), position, false).unwrap();
             assert_eq!((fast.tokens[0], fast.gaps[0]), (slow.0 as i64, slow.1));
         }
     }
@@ -150,7 +144,7 @@ fn long_rows_choose_as_if_nothing_were_skipped() {
 fn a_tie_is_a_coin_toss_however_cold() {
     for (logit, temperature) in [(1.0f32, 1e-30), (1e30, 0.7), (1e30, 1e-8)] {
         let sampler = Sampler::new(Settings { temperature, ..Settings::new(2) }).unwrap();
-        let past = history(&Past { prompt: vec![], output: vec![], mu: None });
+        let past = Past { prompt: vec![], output: vec![], mu: None }.history();
         let ones: i64 =
             (0..400).map(|position| draw(&sampler, &[logit; 2], &past, position, false).unwrap().tokens[0]).sum();
         assert!((150..250).contains(&ones), "{ones} of 400");

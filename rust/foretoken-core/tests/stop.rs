@@ -1,5 +1,9 @@
 //! The stop-string matcher against a search of the whole stream, for any way to cut the stream up.
 
+#[path = "common/cases.rs"]
+mod cases;
+
+use cases::{CASES, cases};
 use foretoken_core::error::{Error, Kind};
 use foretoken_core::stop::{Fed, StopStrings};
 use proptest::collection::vec;
@@ -22,7 +26,7 @@ fn bytes(longest: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(CASES))]
 
     #[test]
     fn any_cut_finds_the_same(strings in vec(bytes(5), 0..5), pieces in vec(bytes(6), 0..12)) {

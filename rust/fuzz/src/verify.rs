@@ -1,4 +1,5 @@
-//! `verify`: under the coupled rule it emits what plain decoding would; under any, nothing that may not be drawn.
+//! `verify`: under the coupled rule it emits what plain decoding would; under any, nothing that may not be drawn; and laws
+//! of few tokens judge as the same laws over the vocabulary do.
 
 use std::sync::Mutex;
 
@@ -32,17 +33,27 @@ pub fn run(data: &[u8]) {
         0 => Vec::new(),
         kind => (0..places).flat_map(|_| law(&mut bytes, vocabulary, kind == 2)).collect(),
     };
-    let (rule, laws) = match bytes.below(4) {
+    let kind = bytes.below(8);
+    let few = if kind > 3 { Few::new(&mut bytes, &tokens, vocabulary) } else { Few::default() };
+    let (rule, laws) = match kind {
         0 => (Rule::Rejection, Laws::Certain),
         1 => (Rule::Rejection, Laws::Dense(&laws)),
         2 => (Rule::Block, Laws::Dense(&laws)),
-        _ => (Rule::Coupled, Laws::Certain),
+        3 => (Rule::Coupled, Laws::Certain),
+        4 | 5 => (Rule::Rejection, few.laws()),
+        _ => (Rule::Block, few.laws()),
     };
     let logits: Vec<f32> = (0..(places + 1) * vocabulary).map(|_| bytes.score()).collect();
     let locks = [&past];
     let draft = Draft { tokens: &tokens, places, lengths: Some(&lengths), parents: parents.as_deref(), laws, rule };
     let before = past.lock().unwrap().tokens().to_vec();
-    match verify(&sampler, &batch(&logits, &seeds, &[position], &locks), &draft) {
+    let verified = verify(&sampler, &batch(&logits, &seeds, &[position], &locks), &draft);
+    if kind > 3 && !matches!(&verified, Err(error) if error.kind() != Kind::Logits) {
+        let dense = few.dense(places, vocabulary);
+        let same = Draft { laws: Laws::Dense(&dense), ..draft };
+        assert_eq!(verify(&sampler, &batch(&logits, &seeds, &[position], &[&copy]), &same), verified);
+    }
+    match verified {
         Ok(output) => {
             let accepted = output.accepted[0] as usize;
             assert!(accepted as i64 <= lengths[0] && output.tokens.len() == places + 1);
@@ -81,6 +92,53 @@ fn batch<'a>(
     history: &'a [&'a Mutex<History>],
 ) -> Batch<'a> {
     Batch { logits, count: 1, seeds, positions, rows: None, history: Some(history), logprobs: None, threads: 1 }
+}
+
+/// Laws of few tokens.
+#[derive(Default)]
+struct Few {
+    ids: Vec<i64>,
+    probs: Vec<f64>,
+    width: usize,
+}
+
+impl Few {
+    /// Each may have drawn its token; or any numbers.
+    fn new(bytes: &mut Bytes, tokens: &[i64], vocabulary: usize) -> Self {
+        let (hostile, width) = (bytes.byte() > 223, bytes.below(vocabulary.min(5) + 1));
+        let (mut ids, mut probs) = (Vec::new(), Vec::new());
+        for &token in tokens {
+            let start = ids.len();
+            if hostile {
+                ids.extend((0..width).map(|_| bytes.below(vocabulary + 2) as i64 - 1));
+                let any = bytes.byte() > 127;
+                probs.extend(law(bytes, width, any));
+            } else {
+                probs.extend(law(bytes, width, false));
+                // What has no probability need not be named.
+                let id =
+                    |(place, &p): (usize, &f64)| if p > 0.0 { (token + place as i64) % vocabulary as i64 } else { -1 };
+                ids.extend(probs[start..].iter().enumerate().map(id));
+            }
+        }
+        Self { ids, probs, width }
+    }
+
+    fn laws(&self) -> Laws<'_> {
+        Laws::Sparse { ids: &self.ids, probs: &self.probs, width: self.width }
+    }
+
+    /// The same laws over the vocabulary.
+    fn dense(&self, places: usize, vocabulary: usize) -> Vec<f64> {
+        let mut dense = vec![0.0; places * vocabulary];
+        for (index, (&id, &p)) in self.ids.iter().zip(&self.probs).enumerate() {
+            // A place behind the row's length may hold anything.
+            if (0..vocabulary as i64).contains(&id) {
+                dense[index / self.width * vocabulary + id as usize] = p;
+            }
+        }
+        dense
+    }
 }
 
 /// A law over the vocabulary, or numbers that are none.

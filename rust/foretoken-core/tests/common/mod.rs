@@ -1,10 +1,14 @@
 //! The sampler's chain as its definition reads: whole rows, sorts, libm; slow, and the oracle of the property tests.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
-use foretoken_core::noise::{CHOICE, Place, XTC};
+use foretoken_core::history::History;
+use foretoken_core::noise::{Place, XTC};
 use foretoken_core::sampler::Settings;
 use proptest::prelude::*;
+
+pub mod cases;
 
 /// A row and what it has seen.
 #[derive(Debug, Clone)]
@@ -15,6 +19,16 @@ pub struct Past {
     pub output: Vec<u32>,
     /// Mirostat's bound.
     pub mu: Option<f64>,
+}
+
+impl Past {
+    /// The same as the kernels keep it.
+    pub fn history(&self) -> Mutex<History> {
+        let mut history = History::new(self.prompt.clone());
+        self.output.iter().for_each(|&token| history.push(token));
+        history.mu = self.mu;
+        Mutex::new(history)
+    }
 }
 
 /// The scores whose softmax is the law; none if nothing may be drawn.
@@ -133,8 +147,7 @@ pub fn softmax(x: &[f64]) -> Vec<f64> {
 /// The argmax of scores plus noise over all tokens, and its gap: no skipping.
 pub fn choose(x: &[f64], place: Place) -> (usize, f64) {
     let best = maximum(x);
-    let noisy =
-        x.iter().enumerate().map(|(token, x)| x - best + Place { stream: CHOICE, ..place }.gumbel(token as u32));
+    let noisy = x.iter().enumerate().map(|(token, x)| x - best + place.gumbel(token as u32));
     argmax(&noisy.collect::<Vec<_>>())
 }
 
