@@ -4,10 +4,12 @@
     python benches/exactness.py --only replayed        # logits from a table: any difference is a bug
     python benches/exactness.py --only models          # shipped models: each difference is shown with its gap
     python benches/exactness.py --only transformers    # greedy against transformers.generate, 50 prompts
+    python benches/exactness.py --torch                # the same models, run by PyTorch
 
-The reference is each prompt alone with nothing drafted. On replayed logits nothing is rounded, so nothing may differ.
-A real model's float32 forward over 4 tokens rounds differently than 4 forwards over one; that can only matter where the
-chosen token led by less than a near tie, so each difference is printed with its lead in nats.
+The reference is each prompt alone with nothing drafted. On replayed logits nothing is rounded, and a native model
+rounds each row alike in any company, so nothing may differ. In PyTorch a float32 forward over 4 tokens rounds differently than
+4 forwards over one; that can only matter where the chosen token led by less than a near tie, so each difference is
+printed with its lead in nats.
 """
 
 from __future__ import annotations
@@ -63,6 +65,7 @@ def drafters(model: Any, small: Any) -> Drafters:
         "SmallModel": lambda: ft.SmallModel(small),
         "EarlyExit": lambda: ft.EarlyExit(1),
         "Several": lambda: ft.Several(ft.Suffix(minimum=1), ft.SmallModel(small), ask_all=True),
+        "tree": lambda: ft.Several(ft.Suffix(minimum=1), ft.SmallModel(small), tree=True),
         "random": lambda: random_drafter(model.vocab_size, seed=5),
     }
 
@@ -129,8 +132,8 @@ def matrix(name: str, model: Any, prompts: Sequence[np.ndarray], options: argpar
         shown = [(d.where, d.place, d.expected, d.found, f"{d.gap:.1e}") for d in differences]
         tables.append(Table("where rows part", ("run", "place", "alone", "drafted", "lead, nats"), shown))
     settings = {
-        "model": name, "dtype": "float32", "lengths": list(LENGTHS), "batch": [1, len(prompts)],
-        "prompt length": [len(p) for p in prompts], "tokens": options.tokens,
+        "model": name, "kind": type(model).__name__, "dtype": "float32", "lengths": list(LENGTHS),
+        "batch": [1, len(prompts)], "prompt length": [len(p) for p in prompts], "tokens": options.tokens,
     }  # fmt: skip
     results = {
         "runs": runs, "tokens": compared, "differing_tokens": total, "differing_rows": len(differences),
@@ -141,7 +144,7 @@ def matrix(name: str, model: Any, prompts: Sequence[np.ndarray], options: argpar
 
 def equality(model: str, options: argparse.Namespace) -> Report:
     """Greedy, ours and `transformers.generate`, on the same weights."""
-    pipeline = ft.load(model)
+    pipeline = ft.load(model, model=options.kind)
     folder = Path(model) if Path(model).is_dir() else ft.path(model)
     peer, greedy = Peer(folder), SAMPLERS["greedy"]
     prompts = _common.encoded(pipeline, options.prompts)
@@ -177,16 +180,18 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser.add_argument("--only", action="append", choices=parts, help="one part; may be repeated")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--prompts", type=int, default=50, help="prompts for the equality with transformers")
+    parser.add_argument("--torch", action="store_true", help="run the models in PyTorch instead of the core")
     options = _common.parsed(parser, arguments)
+    options.kind = ft.Llama if options.torch else ft.Native
     if options.quick:
         options.model, options.tokens, options.prompts = [_common.tiny_folder()], 6, 2
     wanted = options.only or parts
     reports = [replayed(options)] if "replayed" in wanted else []
     for model in options.model or ["tales", "manual"]:
         if "models" in wanted:
-            pipeline = ft.load(model)
+            pipeline = ft.load(model, model=options.kind)
             try:
-                options.small = ft.small_model(model).model
+                options.small = ft.small_model(model, model=options.kind).model
             except UnknownModel:
                 options.small = pipeline.model.first(1)
             reports.append(matrix(pipeline.name, pipeline.model, _common.encoded(pipeline, 8), options))
