@@ -7,8 +7,8 @@
     python benches/exactness.py --torch                # the same models, run by PyTorch
 
 The reference is each prompt alone with nothing drafted. On replayed logits nothing is rounded, and a native model
-rounds each row alike in any company, so nothing may differ. In PyTorch a float32 forward over 4 tokens rounds differently than
-4 forwards over one; that can only matter where the chosen token led by less than a near tie, so each difference is
+rounds each row alike in any company, so nothing may differ. In PyTorch a float32 forward over 4 tokens rounds otherwise
+than 4 forwards over one; that can only matter where the chosen token led by less than a near tie, so each difference is
 printed with its lead in nats.
 """
 
