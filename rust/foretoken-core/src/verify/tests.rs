@@ -361,4 +361,9 @@ fn trees_and_sparse_laws_that_are_none_are_refused() {
     let laws = Laws::Sparse { ids: &ids, probs: &probs, width: 2 };
     let draft = Draft { tokens: &fine, places: 2, lengths: None, parents: Some(&[-1, -1]), laws, rule: Rule::Block };
     assert!(matches!(refused_draft(&draft), Error::Contradiction { first: "block", .. }));
+    let (mut ids, mut probs) = (vec![-1; 400], vec![0.0; 400]);
+    (ids[0], ids[250], ids[399], probs[0], probs[399]) = (0, 1, 1, 1.0, 1.0);
+    let laws = Laws::Sparse { ids: &ids, probs: &probs, width: 200 };
+    let wide = Draft { tokens: &[0, 1], places: 2, lengths: None, parents: None, laws, rule: Rule::Rejection };
+    assert_eq!(refused_draft(&wide), Error::DraftTwice { row: 0, place: 1, token: 1 });
 }
