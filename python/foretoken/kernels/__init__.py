@@ -118,7 +118,8 @@ def sample(
     """Choose one token for each row of logits: the argmax of processed logits plus noise.
 
     Args:
-        logits: (rows, vocabulary) float32, or (rows, 1, vocabulary) as models return them.
+        logits: (rows, vocabulary) float32, or (rows, 1, vocabulary) as models return them. -inf is never
+            drawn, a +inf for certain; any other number counts as it is, subnormals and the largest ones, too.
         sampler: what `compile_sampler` returns.
         seeds: (rows,) integers in 0..2^64.
         positions: (rows,) where in its text each new token stands, in 0..2^32.
