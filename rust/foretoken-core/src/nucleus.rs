@@ -27,11 +27,11 @@ const FEW: usize = 128;
 pub(crate) fn nucleus<V: Logit>(row: Row<V>, temperature: f64, mass: f64, room: &mut Weights) -> (Last, usize) {
     let Weights { of, list } = room;
     of.resize(row.chunks.len(), [0.0; CHUNK]);
-    let (total, moment) = weights::weights(row.values, row.max(), (1.0 / temperature) as f32, of);
+    let (total, moment) = weights::weights(row.values, row.max(), temperature, of);
     let nucleus = Nucleus { row, temperature, mass, of };
     let mut between = nucleus.bracket(total);
-    // A weight is off by 2.5e-7 and 2e-7 of its argument, a sum of four by 1.8e-7; a quotient of sums by twice as much.
-    let error = 2.0 * (4.3e-7 + 2e-7 * moment / total);
+    // A weight is off by 1.1e-7 and 2e-7 of its argument, a sum of four by 1.8e-7; a quotient of sums by twice as much.
+    let error = 2.0 * (2.9e-7 + 2e-7 * moment / total);
     let sums = Sums { total, error };
     // Where tokens are less probable than the error, none of them can be certain.
     let certain = f64::from(between.0) > 4.0 * error * total;
@@ -88,14 +88,20 @@ impl<V: Logit> Nucleus<'_, V> {
         (low, high)
     }
 
-    /// The chunks that may hold a weight of at least `bound`, and where they begin.
+    /// A value that no weight of at least `bound` is below.
+    fn least(&self, bound: f32) -> V {
+        if bound < 1e-30 {
+            return V::BANNED;
+        }
+        // A margin for the errors of the weight and of the logarithm.
+        V::below(self.row.max().wide() + (ln(f64::from(bound)) - 1e-3) * self.temperature)
+    }
+
+    /// The chunks that may hold a weight of at least `bound`, by number.
     fn chunks(&self, bound: f32) -> impl Iterator<Item = (usize, &[f32; CHUNK])> {
-        let top = self.row.max().wide();
-        // A margin for the errors of the weight, of the logarithm, and of subnormal bounds.
-        let least = V::below(top + (ln(f64::from(bound).max(1e-300)) - 1e-3) * self.temperature);
-        let reaching = move |(_, (maximum, _)): &(usize, (&V, _))| **maximum >= least || bound < 1e-30;
-        let all = (0..).step_by(CHUNK).zip(self.row.chunks.iter().zip(self.of));
-        all.filter(reaching).map(|(start, (_, weights))| (start, weights))
+        let least = self.least(bound);
+        let all = self.row.chunks.iter().zip(self.of).enumerate();
+        all.filter(move |(_, (maximum, _))| **maximum >= least).map(|(chunk, (_, weights))| (chunk, weights))
     }
 
     fn mass_from(&self, bound: f32) -> (f64, usize) {
@@ -116,11 +122,14 @@ impl<V: Logit> Nucleus<'_, V> {
         let (before, count) = self.mass_from(sure);
         let (before, Sums { total, error }) = sums(before, sure);
         list.clear();
-        for (start, weights) in self.chunks(from).filter(|(_, weights)| weights::any_between(weights, from, sure)) {
-            for (token, (&value, &weight)) in (start..).zip(self.row.values[start..].iter().zip(weights)) {
-                if weight >= from && weight < sure {
-                    let x = value.wide() / self.temperature;
-                    list.push(Candidate { token: token as u32, x, rank: weight.into() });
+        let least = self.least(from);
+        for (chunk, weights) in self.chunks(from).filter(|(_, weights)| weights::any_between(weights, from, sure)) {
+            for (lane, _) in self.row.lanes[chunk].iter().enumerate().filter(|(_, maximum)| **maximum >= least) {
+                for (token, value) in self.row.lane(chunk, lane) {
+                    let weight = weights[token as usize % CHUNK];
+                    if weight >= from && weight < sure {
+                        list.push(Candidate { token, x: value.wide() / self.temperature, rank: weight.into() });
+                    }
                 }
             }
         }
@@ -149,8 +158,7 @@ impl<V: Logit> Nucleus<'_, V> {
 
     /// The sum of the weights from `sure` on, and of all, nearly.
     fn near(&self, sure: f32) -> (f64, Sums) {
-        let (before, total) =
-            weights::near_sums(self.row.values, self.row.max(), 1.0 / self.temperature, self.of, sure);
+        let (before, total) = weights::near_sums(self.row.values, self.row.max(), self.temperature, self.of, sure);
         // The definition divides before it subtracts, so its own scores are off by the rounding of the largest.
         (before, Sums { total, error: weights::NEAR + 1e-15 * self.top().abs() })
     }
