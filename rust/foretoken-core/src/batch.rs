@@ -1,7 +1,7 @@
 //! What `sample` and `verify` share: the arguments of a batch, its results, and rows over threads.
 
-use std::ops::Range;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::chance::Noise;
@@ -168,30 +168,42 @@ impl Batch<'_> {
     }
 
     /// Runs `work(row, space, output)` for every row, spread over threads; the first row that fails decides.
+    ///
+    /// Whoever is free takes the next row: a thread takes as long to start as a row or two take to be done.
     pub(crate) fn each(&self, work: impl Fn(usize, &mut Space, &mut Output) -> Result<()> + Sync) -> Result<Output> {
-        let some = |range: Range<usize>| {
-            let mut output = Output::default();
-            with_space(|space| range.into_iter().try_for_each(|row| work(row, space, &mut output)))?;
-            Ok(output)
-        };
         let threads = self.threads.min(self.count);
         if threads <= 1 {
-            return some(0..self.count);
+            let mut output = Output::default();
+            with_space(|space| (0..self.count).try_for_each(|row| work(row, space, &mut output)))?;
+            return Ok(output);
         }
-        let share = self.count.div_ceil(threads);
-        let parts: Vec<Result<Output>> = std::thread::scope(|scope| {
-            let some = &some;
-            let starts = (share..self.count).step_by(share);
-            let workers: Vec<_> =
-                starts.map(|start| scope.spawn(move || some(start..self.count.min(start + share)))).collect();
-            // The calling thread works, too: one thread less to start, which takes as long as a row of 128 k logits.
-            let own = std::iter::once(some(0..share));
-            own.chain(workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))))
-                .collect()
+        let next = AtomicUsize::new(0);
+        let some = || {
+            let mut done = Vec::new();
+            with_space(|space| {
+                let mut rows = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                while let Some(row) = rows.next().filter(|row| *row < self.count) {
+                    let mut output = Output::default();
+                    let result = work(row, space, &mut output);
+                    done.push((row, result.map(|()| output)));
+                    if done.last().is_some_and(|(_, result)| result.is_err()) {
+                        break; // all rows before this one are done, or another thread's
+                    }
+                }
+            });
+            done
+        };
+        let mut rows: Vec<(usize, Result<Output>)> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(some)).collect();
+            let own = some();
+            let others =
+                workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            own.into_iter().chain(others).collect()
         });
+        rows.sort_unstable_by_key(|(row, _)| *row);
         let mut output = Output::default();
-        for part in parts {
-            output.append(part?);
+        for (_, row) in rows {
+            output.append(row?);
         }
         Ok(output)
     }
