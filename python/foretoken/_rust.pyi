@@ -21,11 +21,15 @@ __all__ = [
     "gumbel",
     "lattice_chains",
     "lattice_tree",
+    "patch_grid",
+    "patch_shapes",
+    "patchify",
     "philox",
     "process",
     "process_sparse",
     "sample",
     "uniform",
+    "unpatchify",
     "verify",
 ]
 
@@ -200,6 +204,49 @@ class History:
     def __len__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
     def __setstate__(self, state: tuple[_Ids, float | None]) -> None: ...
+
+# Of patches: patch and stride (height, width), merge, frames, whether the last frame is repeated.
+_Cut: TypeAlias = tuple[tuple[int, int], tuple[int, int], int, int, bool]
+_Shading: TypeAlias = tuple[Sequence[float], Sequence[float], float]  # mean, std, scale
+
+def patch_grid(
+    shapes: Sequence[tuple[int, int, int, int]],
+    sizes: Sequence[tuple[int, int]] | None,
+    crop: tuple[int, int] | None,
+    cut: _Cut,
+) -> _Ids: ...
+def patchify(
+    films: Sequence[NDArray[Any]],
+    sizes: Sequence[tuple[int, int]] | None,
+    crop: tuple[int, int] | None,
+    filter: int,
+    rows_first: bool | None,
+    cut: _Cut,
+    shading: _Shading,
+    numbers: str,
+    out: NDArray[Any],
+    threads: int,
+) -> None: ...
+def patch_shapes(
+    grids: Sequence[tuple[int, int, int]],
+    lengths: Sequence[int],
+    cut: _Cut,
+    shading: _Shading,
+    channels: int,
+    windows: tuple[Sequence[float], Sequence[float]],
+) -> list[list[int]]: ...
+def unpatchify(
+    rows: NDArray[Any],
+    numbers: str,
+    grids: Sequence[tuple[int, int, int]],
+    lengths: Sequence[int],
+    cut: _Cut,
+    shading: _Shading,
+    channels: int,
+    windows: tuple[Sequence[float], Sequence[float]],
+    out: Sequence[NDArray[Any]],
+    threads: int,
+) -> None: ...
 
 @final
 class NGram:

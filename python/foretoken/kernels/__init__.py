@@ -33,6 +33,13 @@ from .lattice import Chains as Chains
 from .lattice import Tree as Tree
 from .lattice import lattice_chains as lattice_chains
 from .lattice import lattice_tree as lattice_tree
+from .patch import Filter as Filter
+from .patch import Patches as Patches
+from .patch import flat as flat
+from .patch import hann as hann
+from .patch import patchify as patchify
+from .patch import triangle as triangle
+from .patch import unpatchify as unpatchify
 
 Compiled: TypeAlias = _rust.Sampler
 

@@ -1,5 +1,9 @@
 //! Everything that can be wrong with an input, with the numbers that show it.
 
+mod picture;
+
+pub use picture::PictureError;
+
 /// The result of a kernel.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -266,6 +270,19 @@ pub enum Error {
         /// What was given.
         value: f64,
     },
+    /// A list or an array of another size than the others ask for.
+    #[error("{name} has {given} entries, expected {expected}")]
+    Fit {
+        /// The argument.
+        name: &'static str,
+        /// The size that was given.
+        given: usize,
+        /// The size that fits.
+        expected: usize,
+    },
+    /// A picture, a film or a grid of patches that is none.
+    #[error(transparent)]
+    Picture(PictureError),
     /// A file that cannot be read or written.
     #[error("{path} cannot be {action}: {reason}")]
     File {
@@ -309,7 +326,8 @@ impl Error {
             | Self::TokenId { .. }
             | Self::Weight { .. }
             | Self::Tree { .. } => Kind::InvalidArgument,
-            Self::Shape { .. } | Self::Part { .. } => Kind::Shape,
+            Self::Shape { .. } | Self::Part { .. } | Self::Fit { .. } => Kind::Shape,
+            Self::Picture(error) => error.kind(),
             Self::NotANumber { .. }
             | Self::TwoInfinities { .. }
             | Self::InfinityBanned { .. }

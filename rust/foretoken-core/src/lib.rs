@@ -25,6 +25,7 @@ mod corpus_file;
 mod edges;
 pub mod lattice;
 pub mod ngram;
+pub mod patch;
 mod rows;
 mod shared;
 pub mod stop;

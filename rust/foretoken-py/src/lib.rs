@@ -10,6 +10,7 @@ mod lattice;
 mod native;
 mod ngram;
 mod noise;
+mod patch;
 mod sample;
 mod sampler;
 mod stop;
@@ -31,5 +32,6 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     stop::register(module)?;
     suffix::register(module)?;
     native::register(module)?;
+    patch::register(module)?;
     door::register(module)
 }
