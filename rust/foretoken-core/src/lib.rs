@@ -25,6 +25,8 @@ mod corpus_file;
 mod edges;
 pub mod lattice;
 pub mod ngram;
+mod parallel;
+pub mod quantize;
 mod rows;
 mod shared;
 pub mod stop;
