@@ -13,7 +13,7 @@ pub mod shard;
 
 use std::sync::OnceLock;
 
-use fearless_simd::Level;
+use fearless_simd::{Level, dispatch};
 
 use crate::error::{Error, Result};
 use crate::parallel::{spread, threads_of};
@@ -178,7 +178,8 @@ fn check_numbers(name: &'static str, numbers: &[f32], width: usize) -> Result<()
 
 /// Refuses NaN and infinity.
 pub(crate) fn check_finite(name: &'static str, numbers: &[f32]) -> Result<()> {
-    let most = numbers.iter().fold(0, |most, number| u32::max(most, number.to_bits() & 0x7FFF_FFFF));
+    let bits = |most, number: &f32| u32::max(most, number.to_bits() & 0x7FFF_FFFF);
+    let most = dispatch!(*LEVEL, _simd => numbers.iter().fold(0, bits));
     if most < f32::INFINITY.to_bits() {
         return Ok(());
     }

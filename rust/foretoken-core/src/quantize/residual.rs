@@ -1,8 +1,11 @@
 //! Books in a row: each codes what the ones before it left over (residual vector quantisation).
 
+use fearless_simd::dispatch;
+
 use super::{Book, ROWS, Search, check_numbers};
 use crate::error::{Error, Result};
 use crate::parallel::{spread, spread_into, threads_of};
+use crate::simd::LEVEL;
 
 /// Codebooks (books, codes, width).
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +102,7 @@ pub fn decode(ids: &[i64], books: Books, threads: i64) -> Result<Vec<f32>> {
 /// Refuses numbers outside `0..limit`.
 pub(crate) fn check_ids(name: &'static str, ids: &[i64], limit: u64) -> Result<()> {
     // A negative number is a large one without a sign.
-    let most = ids.iter().fold(0, |most, &id| u64::max(most, id as u64));
+    let most = dispatch!(*LEVEL, _simd => ids.iter().fold(0, |most, &id| u64::max(most, id as u64)));
     if most < limit || ids.is_empty() {
         return Ok(());
     }

@@ -3,14 +3,20 @@
 //! Digit d of L levels stands for `(d - L/2) / (L/2)`, with L/2 rounded down: five levels are -1, -1/2, 0, 1/2 and 1, of four
 //! the topmost is missing, as in the paper. The first digit counts least, as in the authors' code.
 
+use fearless_simd::dispatch;
+
 use super::check_finite;
 use super::residual::check_ids;
 use crate::error::{Error, Result};
+use crate::simd::LEVEL;
 
 /// Most codes there may be: ids are below 2^31.
 const MAX_CODES: u64 = 1 << 31;
 /// Most levels of a number; so that every one of them is a different f32, with room to spare.
 const MAX_LEVELS: i64 = 1 << 16;
+
+/// Numbers that are worked on at a time: a multiple of what a register holds.
+const LANES: usize = 16;
 
 /// One level of a code.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +24,7 @@ struct Level {
     count: u32,
     half: f32,
     /// What the digit is worth.
-    basis: u64,
+    basis: u32,
     /// `x·magic >> shift` is x / count for all x below 2^31 (Granlund and Montgomery 1994).
     magic: u64,
     shift: u32,
@@ -28,7 +34,18 @@ struct Level {
 #[derive(Debug, Clone)]
 pub struct Levels {
     each: Vec<Level>,
+    tiled: Tiled,
     codes: u64,
+}
+
+/// The same again and again, as many as fill whole registers, so that a loop over all numbers needs no other loop inside.
+#[derive(Debug, Clone)]
+struct Tiled {
+    half: Vec<f32>,
+    /// The largest digit, from the middle.
+    most: Vec<f32>,
+    count: Vec<u64>,
+    basis: Vec<u32>,
 }
 
 impl Levels {
@@ -47,19 +64,21 @@ impl Levels {
             }
             let shift = 31 + (level as u64).next_power_of_two().trailing_zeros();
             let magic = (1_u64 << shift).div_ceil(level as u64);
-            each.push(Level { count: level as u32, half: (level / 2) as f32, basis: codes, magic, shift });
+            each.push(Level { count: level as u32, half: (level / 2) as f32, basis: codes as u32, magic, shift });
             codes = codes.saturating_mul(level as u64);
         }
         if codes > MAX_CODES {
-            let limit = MAX_CODES as usize;
-            return Err(Error::TooLarge {
-                name: "a code of these levels",
-                unit: "numbers",
-                given: codes as usize,
-                limit,
-            });
+            let (limit, given) = (MAX_CODES as usize, codes as usize);
+            return Err(Error::TooLarge { name: "a code of these levels", unit: "numbers", given, limit });
         }
-        Ok(Self { each, codes })
+        let tiled = || each.iter().cycle().take(each.len() * LANES);
+        let tiled = Tiled {
+            half: tiled().map(|level| level.half).collect(),
+            most: tiled().map(|level| level.count as f32 - 1.0 - level.half).collect(),
+            count: tiled().map(|level| u64::from(level.count)).collect(),
+            basis: tiled().map(|level| level.basis).collect(),
+        };
+        Ok(Self { each, tiled, codes })
     }
 
     /// How many numbers a vector has.
@@ -77,11 +96,16 @@ impl Levels {
     /// # Errors
     /// Values that are not finite, or not whole rows.
     pub fn quantize(&self, values: &[f32]) -> Result<Vec<i64>> {
-        let rows = self.rows("values", values)?;
+        self.check_rows("values", values)?;
         check_finite("values", values)?;
-        Ok(rows
-            .flat_map(|row| row.iter().zip(&self.each).map(|(&value, level)| i64::from(level.digit(value))))
-            .collect())
+        let Tiled { half, most, .. } = &self.tiled;
+        let mut digits = vec![0; values.len()];
+        dispatch!(*LEVEL, _simd => for (digits, values) in self.tiles(&mut digits, values) {
+            for (((to, &value), &half), &most) in digits.iter_mut().zip(values).zip(half).zip(most) {
+                *to = i64::from(digit(value, half, most));
+            }
+        });
+        Ok(digits)
     }
 
     /// The values of digits (rows, width).
@@ -89,8 +113,14 @@ impl Levels {
     /// # Errors
     /// Digits that there are no levels for, or not whole rows.
     pub fn dequantize(&self, digits: &[i64]) -> Result<Vec<f32>> {
-        let rows = self.digits(digits)?;
-        Ok(rows.flat_map(|row| row.iter().zip(&self.each).map(|(&digit, level)| level.value(digit as u32))).collect())
+        self.check_digits(digits)?;
+        let mut values = vec![0.0; digits.len()];
+        dispatch!(*LEVEL, _simd => for (values, digits) in self.tiles(&mut values, digits) {
+            for ((to, &digit), &half) in values.iter_mut().zip(digits).zip(&self.tiled.half) {
+                *to = value(digit as i32, half);
+            }
+        });
+        Ok(values)
     }
 
     /// The number of each row of digits.
@@ -98,8 +128,16 @@ impl Levels {
     /// # Errors
     /// As `dequantize`.
     pub fn index(&self, digits: &[i64]) -> Result<Vec<i64>> {
-        let sum = |row: &[i64]| row.iter().zip(&self.each).map(|(&digit, level)| digit * level.basis as i64).sum();
-        Ok(self.digits(digits)?.map(sum).collect())
+        self.check_digits(digits)?;
+        Ok(self.sums(
+            digits,
+            #[inline(always)]
+            |digits, parts| {
+                for ((part, &digit), &basis) in parts.iter_mut().zip(digits).zip(&self.tiled.basis) {
+                    *part = digit as u32 * basis;
+                }
+            },
+        ))
     }
 
     /// The digits of numbers.
@@ -108,12 +146,7 @@ impl Levels {
     /// A number that is not below `codes`.
     pub fn split(&self, ids: &[i64]) -> Result<Vec<i64>> {
         check_ids("ids", ids, self.codes)?;
-        let mut digits = Vec::with_capacity(ids.len() * self.width());
-        for &id in ids {
-            let mut rest = id as u64;
-            digits.extend(self.each.iter().map(|level| i64::from(level.next(&mut rest))));
-        }
-        Ok(digits)
+        Ok(self.digits(ids, |digit, _| i64::from(digit)))
     }
 
     /// The numbers of values: `index` of `quantize`, in one go.
@@ -121,13 +154,19 @@ impl Levels {
     /// # Errors
     /// As `quantize`.
     pub fn encode(&self, values: &[f32]) -> Result<Vec<i64>> {
-        let rows = self.rows("values", values)?;
+        self.check_rows("values", values)?;
         check_finite("values", values)?;
-        let sum = |row: &[f32]| {
-            let worth = |(&value, level): (&f32, &Level)| u64::from(level.digit(value)) * level.basis;
-            row.iter().zip(&self.each).map(worth).sum::<u64>() as i64
-        };
-        Ok(rows.map(sum).collect())
+        let Tiled { half, most, basis, .. } = &self.tiled;
+        Ok(self.sums(
+            values,
+            #[inline(always)]
+            |values, parts| {
+                let levels = half.iter().zip(most).zip(basis);
+                for ((part, &value), ((&half, &most), &basis)) in parts.iter_mut().zip(values).zip(levels) {
+                    *part = digit(value, half, most) as u32 * basis;
+                }
+            },
+        ))
     }
 
     /// The values of numbers: `dequantize` of `split`, in one go.
@@ -136,55 +175,121 @@ impl Levels {
     /// As `split`.
     pub fn decode(&self, ids: &[i64]) -> Result<Vec<f32>> {
         check_ids("ids", ids, self.codes)?;
-        let mut values = Vec::with_capacity(ids.len() * self.width());
-        for &id in ids {
-            let mut rest = id as u64;
-            values.extend(self.each.iter().map(|level| level.value(level.next(&mut rest))));
-        }
-        Ok(values)
+        Ok(self.digits(ids, value))
     }
 
-    fn rows<'a, T>(&self, name: &'static str, numbers: &'a [T]) -> Result<std::slice::ChunksExact<'a, T>> {
-        let (given, width) = (numbers.len(), self.width());
-        if !given.is_multiple_of(width) {
-            return Err(Error::Size { name, unit: "numbers", given, expected: given / width * width });
-        }
-        Ok(numbers.chunks_exact(width))
-    }
-
-    fn digits<'a>(&self, digits: &'a [i64]) -> Result<std::slice::ChunksExact<'a, i64>> {
-        let rows = self.rows("digits", digits)?;
-        let outside = |(&digit, level): (&i64, &Level)| !(0..i64::from(level.count)).contains(&digit);
-        match digits.iter().zip(self.each.iter().cycle()).position(outside) {
-            Some(place) => {
-                let limit = u64::from(self.each[place % self.width()].count);
-                Err(Error::Code { name: "digits", place, value: digits[place], limit })
+    /// What becomes of each digit of numbers that were checked, given its level's half.
+    fn digits<T: Copy + Default>(&self, ids: &[i64], result: impl Fn(i32, f32) -> T) -> Vec<T> {
+        let width = self.width();
+        let mut out = vec![T::default(); ids.len() * width];
+        dispatch!(*LEVEL, _simd => for (out, ids) in out.chunks_mut(width * LANES).zip(ids.chunks(LANES)) {
+            let (mut rest, mut digits) = ([0; LANES], [T::default(); LANES]);
+            rest.iter_mut().zip(ids).for_each(|(rest, &id)| *rest = id as u64);
+            for (place, level) in self.each.iter().enumerate() {
+                for (digit, rest) in digits.iter_mut().zip(&mut rest) {
+                    *digit = result(level.next(rest), level.half);
+                }
+                for (out, &digit) in out.iter_mut().skip(place).step_by(width).zip(&digits) {
+                    *out = digit;
+                }
             }
-            None => Ok(rows),
+        });
+        out
+    }
+
+    /// As many numbers at a time as the levels are tiled to.
+    fn tiles<'a, T, U>(&self, to: &'a mut [T], from: &'a [U]) -> impl Iterator<Item = (&'a mut [T], &'a [U])> {
+        let width = self.tiled.half.len();
+        to.chunks_mut(width).zip(from.chunks(width))
+    }
+
+    /// The sum of what each row's numbers are worth.
+    fn sums<T>(&self, numbers: &[T], worth: impl Fn(&[T], &mut [u32])) -> Vec<i64> {
+        let width = self.tiled.half.len();
+        let (mut out, mut parts) = (vec![0; numbers.len() / self.width()], vec![0; width]);
+        dispatch!(*LEVEL, _simd => for (out, numbers) in out.chunks_mut(LANES).zip(numbers.chunks(width)) {
+            worth(numbers, &mut parts);
+            match self.each.len() {
+                1 => add::<1>(&parts, out),
+                2 => add::<2>(&parts, out),
+                3 => add::<3>(&parts, out),
+                4 => add::<4>(&parts, out),
+                5 => add::<5>(&parts, out),
+                6 => add::<6>(&parts, out),
+                width => {
+                    for (out, parts) in out.iter_mut().zip(parts.chunks_exact(width)) {
+                        *out = i64::from(parts.iter().sum::<u32>());
+                    }
+                }
+            }
+        });
+        out
+    }
+
+    fn check_rows<T>(&self, name: &'static str, numbers: &[T]) -> Result<()> {
+        let (given, width) = (numbers.len(), self.width());
+        if given.is_multiple_of(width) {
+            return Ok(());
         }
+        Err(Error::Size { name, unit: "numbers", given, expected: given / width * width })
+    }
+
+    fn check_digits(&self, digits: &[i64]) -> Result<()> {
+        self.check_rows("digits", digits)?;
+        let mut wrong = false;
+        dispatch!(*LEVEL, _simd => for digits in digits.chunks(self.tiled.count.len()) {
+            for (&digit, &count) in digits.iter().zip(&self.tiled.count) {
+                // A negative number is a large one without a sign.
+                wrong |= digit as u64 >= count;
+            }
+        });
+        if !wrong {
+            return Ok(());
+        }
+        let levels = self.each.iter().cycle();
+        let place =
+            digits.iter().zip(levels).position(|(&digit, level)| digit as u64 >= u64::from(level.count)).unwrap_or(0);
+        let limit = u64::from(self.each[place % self.width()].count);
+        Err(Error::Code { name: "digits", place, value: digits[place], limit })
+    }
+}
+
+/// The digit nearest to a value.
+#[allow(clippy::inline_always)] // here and below: only what is inlined is compiled for the wide instructions
+#[inline(always)]
+fn digit(value: f32, half: f32, most: f32) -> i32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it leaves a whole number in the low bits, ties to even
+    let product = value * half;
+    let inside = if product > -half { product } else { -half };
+    let inside = if inside < most { inside } else { most };
+    (inside + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32 + half as i32
+}
+
+/// The value of a digit.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn value(digit: i32, half: f32) -> f32 {
+    (digit as f32 - half) / half
+}
+
+/// The sums of rows of a few numbers: a loop of known length is none.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn add<const M: usize>(parts: &[u32], out: &mut [i64]) {
+    for (out, parts) in out.iter_mut().zip(parts.as_chunks::<M>().0) {
+        *out = i64::from(parts.iter().sum::<u32>());
     }
 }
 
 impl Level {
-    #[inline]
-    fn digit(self, value: f32) -> u32 {
-        const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to an integer, ties to even
-        let inside = (value * self.half).clamp(-self.half, self.count as f32 - 1.0 - self.half);
-        (inside + ROUND - ROUND + self.half) as u32
-    }
-
-    #[inline]
-    fn value(self, digit: u32) -> f32 {
-        (digit as f32 - self.half) / self.half
-    }
-
     /// Takes the last digit off a number.
-    #[inline]
-    fn next(self, rest: &mut u64) -> u32 {
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn next(&self, rest: &mut u64) -> i32 {
         let quotient = (*rest * self.magic) >> self.shift;
-        let digit = (*rest - quotient * u64::from(self.count)) as u32;
+        let digit = *rest - quotient * u64::from(self.count);
         *rest = quotient;
-        digit
+        digit as i32
     }
 }
 
@@ -212,7 +317,7 @@ mod tests {
             let level = Levels::new(&[level]).unwrap().each[0];
             for number in [offset, (1 << 31) - 1 - offset] {
                 let mut rest = number;
-                prop_assert_eq!(u64::from(level.next(&mut rest)), number % u64::from(level.count));
+                prop_assert_eq!(level.next(&mut rest) as u64, number % u64::from(level.count));
                 prop_assert_eq!(rest, number / u64::from(level.count));
             }
         }
