@@ -40,6 +40,19 @@ from .patch import hann as hann
 from .patch import patchify as patchify
 from .patch import triangle as triangle
 from .patch import unpatchify as unpatchify
+from .quantize import Nearest as Nearest
+from .quantize import TokenShard as TokenShard
+from .quantize import fsq_decode as fsq_decode
+from .quantize import fsq_dequantize as fsq_dequantize
+from .quantize import fsq_digits as fsq_digits
+from .quantize import fsq_encode as fsq_encode
+from .quantize import fsq_index as fsq_index
+from .quantize import fsq_quantize as fsq_quantize
+from .quantize import nearest as nearest
+from .quantize import pack_bits as pack_bits
+from .quantize import residual_decode as residual_decode
+from .quantize import residual_encode as residual_encode
+from .quantize import unpack_bits as unpack_bits
 
 Compiled: TypeAlias = _rust.Sampler
 

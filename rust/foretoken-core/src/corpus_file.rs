@@ -242,7 +242,7 @@ fn u64_at(bytes: &[u8], offset: usize) -> u64 {
 
 /// CRC-64/XZ: polynomial 0x42F0E1EBA9EA3693 reflected, start and end inverted by the caller. Finds every error of at most 64 bits
 /// in a row. Eight bytes at a time ("slicing by 8"): byte by byte it would take longer than the reading.
-fn crc64(mut sum: u64, bytes: &[u8]) -> u64 {
+pub(crate) fn crc64(mut sum: u64, bytes: &[u8]) -> u64 {
     static TABLES: [[u64; 256]; 8] = {
         let mut tables = [[0; 256]; 8];
         let mut byte = 0;

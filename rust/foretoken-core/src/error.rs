@@ -270,11 +270,23 @@ pub enum Error {
         /// What was given.
         value: f64,
     },
-    /// A list or an array of another size than the others ask for.
-    #[error("{name} has {given} entries, expected {expected}")]
-    Fit {
+    /// A number that is NaN or infinite.
+    #[error("{name} holds {value} in place {place}: give finite numbers")]
+    NotFinite {
         /// The argument.
         name: &'static str,
+        /// The first such place.
+        place: usize,
+        /// What was given.
+        value: f64,
+    },
+    /// A list that has another length than the other arguments ask for.
+    #[error("{name} has {given} {unit}, expected {expected}: pass arguments that fit each other")]
+    Size {
+        /// The argument.
+        name: &'static str,
+        /// What is counted.
+        unit: &'static str,
         /// The size that was given.
         given: usize,
         /// The size that fits.
@@ -283,6 +295,18 @@ pub enum Error {
     /// A picture, a film or a grid of patches that is none.
     #[error(transparent)]
     Picture(PictureError),
+    /// A code number that there is none for.
+    #[error("{name} holds {value} in place {place}: give numbers in 0..{limit}")]
+    Code {
+        /// The argument.
+        name: &'static str,
+        /// The first such place.
+        place: usize,
+        /// What was given.
+        value: i64,
+        /// How many numbers there are.
+        limit: u64,
+    },
     /// A file that cannot be read or written.
     #[error("{path} cannot be {action}: {reason}")]
     File {
@@ -324,9 +348,11 @@ impl Error {
             | Self::RowStarted { .. }
             | Self::UnknownRow { .. }
             | Self::TokenId { .. }
+            | Self::NotFinite { .. }
+            | Self::Code { .. }
             | Self::Weight { .. }
             | Self::Tree { .. } => Kind::InvalidArgument,
-            Self::Shape { .. } | Self::Part { .. } | Self::Fit { .. } => Kind::Shape,
+            Self::Shape { .. } | Self::Part { .. } | Self::Size { .. } => Kind::Shape,
             Self::Picture(error) => error.kind(),
             Self::NotANumber { .. }
             | Self::TwoInfinities { .. }

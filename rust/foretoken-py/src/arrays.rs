@@ -21,6 +21,19 @@ impl<'py, T: Element> Borrowed<'py, T> {
     /// # Errors
     /// `ArgumentTypeError` for what is no array, has another dtype or other strides; `ShapeError` for another rank.
     pub fn new(name: &'static str, value: &Bound<'py, PyAny>, dtype: &str, rank: usize) -> PyResult<Self> {
+        let borrowed = Self::any(name, value, dtype)?;
+        if borrowed.array.ndim() != rank {
+            let message = format!("{name} has {} dimensions, expected {rank}", borrowed.array.ndim());
+            return Err(raise(value.py(), "ShapeError", message));
+        }
+        Ok(borrowed)
+    }
+
+    /// The same for any number of axes.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn any(name: &'static str, value: &Bound<'py, PyAny>, dtype: &str) -> PyResult<Self> {
         let py = value.py();
         let refuse = |what: String| raise(py, "ArgumentTypeError", format!("{name} {what}"));
         let Ok(array) = value.cast::<PyArrayDyn<T>>() else {
@@ -30,10 +43,6 @@ impl<'py, T: Element> Borrowed<'py, T> {
             };
             return Err(refuse(what));
         };
-        if array.ndim() != rank {
-            let message = format!("{name} has {} dimensions, expected {rank}", array.ndim());
-            return Err(raise(py, "ShapeError", message));
-        }
         if !array.is_c_contiguous() {
             return Err(refuse("is not C-contiguous: call .contiguous() or numpy.ascontiguousarray first".into()));
         }

@@ -62,7 +62,7 @@ pub fn layout(
     }
     let count = shapes.len();
     if let Some(given) = sizes.map(<[_]>::len).filter(|&given| given != count) {
-        return Err(Error::Fit { name: "sizes", given, expected: count });
+        return Err(Error::Size { name: "sizes", unit: "entries", given, expected: count });
     }
     let one = |(picture, shape): (usize, [usize; 4])| -> Result<(Region, [usize; 3])> {
         let [frames, height, width, given] = shape;
@@ -88,7 +88,12 @@ pub fn patchify<P: Sample, F: Format>(films: &[Film<'_, P>], plan: &Plan<'_>, ou
     }
     for (picture, film) in films.iter().enumerate() {
         if film.pixels.len() != product(&film.shape) {
-            return Err(Error::Fit { name: "a picture", given: film.pixels.len(), expected: product(&film.shape) });
+            return Err(Error::Size {
+                name: "a picture",
+                unit: "entries",
+                given: film.pixels.len(),
+                expected: product(&film.shape),
+            });
         }
         if let Some(place) = P::wrong(film.pixels) {
             return Err(Error::Picture(PictureError::NotFinite { name: "picture", index: picture, place }));
@@ -96,7 +101,7 @@ pub fn patchify<P: Sample, F: Format>(films: &[Film<'_, P>], plan: &Plan<'_>, ou
     }
     let expected = plan.cut.rows(channels, found.iter().map(|(_, grid)| *grid))? * width;
     if out.len() != expected {
-        return Err(Error::Fit { name: "out", given: out.len(), expected });
+        return Err(Error::Size { name: "out", unit: "entries", given: out.len(), expected });
     }
     let scalings: Vec<Scaling<P::Weight>> = films
         .iter()

@@ -58,11 +58,21 @@ impl Paste<'_> {
             return Err(Error::Range { name: "channels", value: channels as f64, expected: "a number in 1..=1024" });
         }
         if self.lengths.len() != self.grids.len() {
-            return Err(Error::Fit { name: "lengths", given: self.lengths.len(), expected: self.grids.len() });
+            return Err(Error::Size {
+                name: "lengths",
+                unit: "entries",
+                given: self.lengths.len(),
+                expected: self.grids.len(),
+            });
         }
         for (axis, window) in self.windows.iter().enumerate() {
             if window.len() != self.cut.patch[axis] {
-                return Err(Error::Fit { name: "window", given: window.len(), expected: self.cut.patch[axis] });
+                return Err(Error::Size {
+                    name: "window",
+                    unit: "entries",
+                    given: window.len(),
+                    expected: self.cut.patch[axis],
+                });
             }
             if let Some(&value) = window.iter().find(|weight| !weight.is_finite() || **weight <= 0.0) {
                 return Err(Error::Range { name: "window", value, expected: "finite numbers above 0" });
@@ -106,10 +116,10 @@ pub fn unpatchify<F: Format, P: Pixel>(rows: &[F::Bits], paste: &Paste<'_>, out:
     }
     let expected = cut.rows(channels, paste.grids.iter().copied())? * width;
     if rows.len() != expected {
-        return Err(Error::Fit { name: "patches", given: rows.len(), expected });
+        return Err(Error::Size { name: "patches", unit: "entries", given: rows.len(), expected });
     }
     if out.len() != shapes.len() {
-        return Err(Error::Fit { name: "out", given: out.len(), expected: shapes.len() });
+        return Err(Error::Size { name: "out", unit: "entries", given: out.len(), expected: shapes.len() });
     }
     if let Some(place) = rows.iter().position(|&bits| !F::value(bits).is_finite()) {
         return Err(Error::Picture(PictureError::NotFinite {
@@ -122,7 +132,7 @@ pub fn unpatchify<F: Format, P: Pixel>(rows: &[F::Bits], paste: &Paste<'_>, out:
     let (mut bands, mut first, mut firsts) = (Vec::new(), 0, Vec::new());
     for (film, (mut out, shape)) in out.into_iter().zip(&shapes).enumerate() {
         if out.len() != product(shape) {
-            return Err(Error::Fit { name: "a picture", given: out.len(), expected: product(shape) });
+            return Err(Error::Size { name: "a picture", unit: "entries", given: out.len(), expected: product(shape) });
         }
         firsts.push(first);
         first += product(&paste.grids[film]);
