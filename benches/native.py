@@ -5,7 +5,7 @@
     python benches/native.py --only prefill  # of a whole prompt
 
 Contenders take turns in one process on the same weights, with as many threads each; the median of the repeats counts.
-llama.cpp is one of them where `llama_cpp` and `gguf` can be imported: float32, as are its keys and values.
+llama.cpp is one of them where llama-cpp-python and gguf are installed: float32, as are its keys and values.
 """
 
 from __future__ import annotations

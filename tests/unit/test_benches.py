@@ -15,7 +15,20 @@ import torch
 from tokenizers import Tokenizer
 
 import foretoken as ft
-from benches import _common, _llama_cpp, compression, exactness, kernels, law, lookup, native, resume, speed, tree
+from benches import (
+    _common,
+    _curve,
+    _llama_cpp,
+    compression,
+    exactness,
+    kernels,
+    law,
+    lookup,
+    native,
+    resume,
+    speed,
+    tree,
+)
 from foretoken import hub
 from foretoken.evaluate import kernels as kernel_bench
 from foretoken.evaluate import peers
@@ -140,14 +153,33 @@ def test_kernels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     assert not any("copy µs" in found for found in results["sample"].values())
     assert {"T, float32", "T, bfloat16", "T, float16"} <= results["dtypes"].keys()
     assert results["verify"].keys() == {"Coupled", "Rejection", "Rejection, dense laws", "transformers"}
-    assert results["threads"]["times"] > 0
-    assert results["asked"]["measures"] == 9 + 2 * with_llama_cpp
+    assert all(found["times"] > 0 for found in results["threads"].values())
+    assert results["asked"]["measures"] == 12 + 2 * with_llama_cpp
+
+
+def test_time_against_vocabulary_is_drawn(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    results = quick(kernels, capsys, "--plot", str(tmp_path / "kernels.png"))
+    assert results["curve"].keys() == {"1000", "2000"}
+    assert {"hot", "cold", "hot floor", "cold floor", "transformers"} <= results["curve"]["1000"].keys()
+    picture = (tmp_path / "kernels.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert 10_000 < len(picture) < 80_000
+
+
+def test_labels_of_the_plot_stand_apart() -> None:
+    heights = {"a": 1.0, "b": 1.1, "c": 1.2, "d": 100.0}
+    moved = _curve._apart(heights, least=1.5)
+    assert moved["d"] == pytest.approx(100)
+    assert moved["b"] / moved["a"] == pytest.approx(1.5)
+    assert moved["c"] / moved["b"] == pytest.approx(1.5)
+    assert list(moved) == sorted(moved, key=moved.__getitem__)
 
 
 def test_kernels_of_an_installed_package_need_no_peer(capsys: pytest.CaptureFixture[str]) -> None:
     kernel_bench.main(["--vocabulary", "300", "--repeats", "1", "--no-peer"])
     results = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]
-    assert results["asked"]["measures"] == 3  # the floor and the threads
+    assert results["asked"]["measures"] == 6  # the floor and the threads
     assert not any("transformers µs" in found for found in results["sample"].values())
 
 
