@@ -246,7 +246,7 @@ def patchify(
     sizes: Sequence[tuple[int, int]] | None,
     crop: tuple[int, int] | None,
     filter: int,
-    rows_first: bool | None,
+    rounding: int,
     cut: _Cut,
     shading: _Shading,
     numbers: str,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from foretoken import kernels
 from foretoken.errors import ArgumentTypeError, InvalidArgument, LimitExceeded, ShapeError
-from foretoken.kernels import Filter, patchify, unpatchify
+from foretoken.kernels import Filter, Rounding, patchify, unpatchify
 from foretoken.reference import patch as twin
 from foretoken.reference.resize import resize
 
@@ -59,14 +59,14 @@ def test_patches_are_those_of_torch(cut: dict[str, Any], data: st.DataObject) ->
         frame = (*(shape if resized else larger), channels)
         pixels = noise(seed, *frame if length is None else (length, *frame))
         images.append((pixels - np.float32(100)) / np.float32(77) if exact else pixels)
-    options: dict[str, Any] = {"crop": crop, "rows_first": data.draw(st.sampled_from([None, True, False])), **cut}
+    options: dict[str, Any] = {"crop": crop, **cut}
     options["mean"], options["std"] = (0.4,), tuple(0.2 + 0.05 * i for i in range(channels))
     scale = data.draw(st.sampled_from([1 / 255, 1.0, 0.3]))
-    kind = data.draw(st.sampled_from(list(Filter)))
+    kind, rounding = data.draw(st.sampled_from(list(Filter))), data.draw(st.sampled_from(list(Rounding)))
     size, threads = larger if resized else None, data.draw(st.integers(1, 3))
-    found = patchify(images, size=size, resize=kind, scale=scale, threads=threads, **options)
+    found = patchify(images, size=size, resize=kind, rounding=rounding, scale=scale, threads=threads, **options)
     sizes = [larger] * len(images) if resized else None
-    rows = expected(images, sizes=sizes, filter=kind.name, scale=scale, **options)
+    rows = expected(images, sizes=sizes, filter=kind.name, rounding=rounding.name, scale=scale, **options)
     np.testing.assert_array_equal(found.rows, rows.numpy())
     assert found.offsets.tolist() == [0, *np.cumsum(found.grid.prod(axis=1))]
     assert found.offsets[-1] == len(rows)
@@ -119,21 +119,36 @@ def test_resizing_is_pillows(kind: Filter) -> None:
     image = pytest.importorskip("PIL.Image")
     pillow = pytest.importorskip("PIL")
     # Older ones begin with the rows whatever the size.
-    first = None if int(pillow.__version__.split(".")[0]) >= 13 else True
+    rounding = Rounding.PILLOW if int(pillow.__version__.split(".")[0]) >= 13 else Rounding.PILLOW_12
     rng = np.random.default_rng(kind.value)
     for number in range(250):
         size, shape = rng.integers(1, 120, 2).tolist(), rng.integers(2, 120, 2)
         pixels = noise(number, *shape.tolist(), 3)
         floats = (pixels - np.float32(99)) / np.float32(3)
         for array in (pixels, floats):
-            options: dict[str, Any] = {"patch": size, "size": size, "resize": kind, "rows_first": first, "scale": 1}
+            options: dict[str, Any] = {"patch": size, "size": size, "resize": kind, "rounding": rounding, "scale": 1}
             rows = patchify(array, **options).rows
             for channel, found in enumerate(np.asarray(rows).reshape(3, *size)):
                 resized = image.fromarray(array[..., channel]).resize(size[::-1], image.Resampling[kind.name])
                 np.testing.assert_array_equal(found, np.asarray(resized), err_msg=f"{shape} to {size}")
         whole = np.asarray(image.fromarray(pixels).resize(size[::-1], image.Resampling[kind.name]))
-        twins = resize(torch.from_numpy(pixels[None]), (size[0], size[1]), kind.name, rows_first=first)
+        twins = resize(torch.from_numpy(pixels[None]), (size[0], size[1]), kind.name, rounding=rounding.name)
         np.testing.assert_array_equal(twins[0].numpy(), whole)
+
+
+@pytest.mark.parametrize("kind", [Filter.BILINEAR, Filter.BICUBIC])
+def test_resizing_is_torchs(kind: Filter) -> None:
+    """Of bytes, to the last bit: what torchvision calls."""
+    rng = np.random.default_rng(kind.value)
+    for number in range(250):
+        size, shape = rng.integers(1, 120, 2).tolist(), rng.integers(1, 120, 2).tolist()
+        pixels = noise(number, *shape, 3)
+        planes = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+        resized = torch.nn.functional.interpolate(planes, size, mode=kind.name.lower(), antialias=True)
+        rows = patchify(pixels, patch=size, size=size, resize=kind, rounding=Rounding.TORCH, scale=1).rows
+        np.testing.assert_array_equal(
+            np.asarray(rows).reshape(3, *size), resized[0].numpy(), err_msg=f"{shape} to {size}"
+        )
 
 
 def test_a_row_is_what_a_convolution_sees() -> None:
@@ -249,6 +264,7 @@ def test_arguments_are_checked() -> None:
     refused(ArgumentTypeError, "size is None", size=lambda height, width: None)
     refused(ArgumentTypeError, "patch is 1.5", patch=1.5)
     refused(ArgumentTypeError, "resize is 'bicubic'", resize="bicubic")
+    refused(ArgumentTypeError, "rounding is None", rounding=None)
     refused(ArgumentTypeError, "picture 0 is uint16: convert it", picture.astype(np.uint16))
     refused(ArgumentTypeError, "picture 0 is float64: convert it", picture.astype(np.float64))
     refused(ArgumentTypeError, "the first uint8", [picture, picture.astype(np.float32)])

@@ -35,6 +35,7 @@ from .lattice import lattice_chains as lattice_chains
 from .lattice import lattice_tree as lattice_tree
 from .patch import Filter as Filter
 from .patch import Patches as Patches
+from .patch import Rounding as Rounding
 from .patch import flat as flat
 from .patch import hann as hann
 from .patch import patchify as patchify

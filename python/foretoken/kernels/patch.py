@@ -19,13 +19,26 @@ Number: TypeAlias = Any  # a dtype of numpy or of torch
 
 
 class Filter(enum.Enum):
-    """How a picture is resized: antialiased, and to the bit as Pillow does it with the filter of this name."""
+    """How a picture is resized: antialiased, with Pillow's filter of this name."""
 
     BOX = 0
     BILINEAR = 1
     HAMMING = 2
     BICUBIC = 3
     LANCZOS = 4
+
+
+class Rounding(enum.Enum):
+    """How bytes are rounded on the way to another size, which is all that tells libraries apart.
+
+    PILLOW is version 13 of it: weights of 22 bits, and along the columns first where the height loses more than twice
+    the pixels that the width loses. PILLOW_12 and older go along the rows first, always. So does TORCH, with weights of
+    16 bits: what torchvision and the processors of transformers that use it do.
+    """
+
+    PILLOW = 0
+    PILLOW_12 = 1
+    TORCH = 2
 
 
 class Patches(NamedTuple):
@@ -74,7 +87,7 @@ def patchify(
     size: Size | None = None,
     crop: Side | None = None,
     resize: Filter = Filter.BICUBIC,
-    rows_first: bool | None = None,
+    rounding: Rounding = Rounding.PILLOW,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
     scale: float | None = None,
@@ -100,10 +113,8 @@ def patchify(
             (height, width); None to leave them as they are. Channels are resized each by itself: transparent pixels are
             not weighed down.
         crop: height and width that are then cut out of the middle.
-        resize: the filter. Bytes are rounded after each of the two directions, as in Pillow; floats as Pillow's mode F.
-        rows_first: whether pictures are resized along their rows before their columns, as by Pillow before 13 and by
-            torchvision. Pillow 13 begins with the columns where the height loses more pixels than twice what the width
-            loses; that is what None means. Rounding in between tells the two apart.
+        resize: the filter, of Pillow to the bit; floats are resized as in its mode F.
+        rounding: of which library, where bytes are resized.
         mean: for each channel, or one for all.
         std: for each channel, or one for all; above 0.
         scale: what a pixel is multiplied with first; 1/255 for uint8 and 1 for float32 unless given.
@@ -129,6 +140,8 @@ def patchify(
     """
     if not isinstance(resize, Filter):
         raise ArgumentTypeError(f"resize is {resize!r}: give one of {', '.join(map(str, Filter))}")
+    if not isinstance(rounding, Rounding):
+        raise ArgumentTypeError(f"rounding is {rounding!r}: give one of {', '.join(map(str, Rounding))}")
     films = films_of(images)
     shapes = [tuple(film.shape) for film in films]
     sizes = None if size is None else [size_of(size, height, width) for _, height, width, _ in shapes]
@@ -144,7 +157,7 @@ def patchify(
         from ..reference.patch import patchify as twin
 
         rows = twin(
-            films, sizes=sizes, crop=limits, filter=resize.name, rows_first=rows_first, patch=cut[0], stride=cut[1],
+            films, sizes=sizes, crop=limits, filter=resize.name, rounding=rounding.name, patch=cut[0], stride=cut[1],
             merge=merge, frames=frames, mean=shading[0], std=shading[1], scale=shading[2],
         )  # fmt: skip
         rows = rows.to(torch_dtype(dtype if out is None else out.dtype))
@@ -153,7 +166,7 @@ def patchify(
     memory, kind = memory_of(rows)
     if memory.shape != (offsets[-1], width):
         raise ShapeError(f"out has shape {memory.shape}, expected {(int(offsets[-1]), width)}")
-    _rust.patchify(films, sizes, limits, resize.value, rows_first, cut, shading, kind, memory, threads)
+    _rust.patchify(films, sizes, limits, resize.value, rounding.value, cut, shading, kind, memory, threads)
     return Patches(rows, grid, offsets)
 
 

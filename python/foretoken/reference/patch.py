@@ -17,7 +17,7 @@ def patchify(
     sizes: Sequence[tuple[int, int]] | None = None,
     crop: tuple[int, int] | None = None,
     filter: str = "BICUBIC",
-    rows_first: bool | None = None,
+    rounding: str = "PILLOW",
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     scale: float = 1 / 255,
@@ -33,7 +33,7 @@ def patchify(
         sizes: height and width to which each film is resized; None to leave them as they are.
         crop: height and width that are then cut out of the middle.
         filter: BOX, BILINEAR, HAMMING, BICUBIC or LANCZOS.
-        rows_first: whether they are resized along their rows first; None for what Pillow 13 does.
+        rounding: PILLOW, PILLOW_12 or TORCH.
         mean: one number, or one for each channel.
         std: likewise.
         scale: what a pixel is multiplied with first.
@@ -54,7 +54,7 @@ def patchify(
     rows = []
     for place, film in enumerate(films):
         if sizes is not None:
-            film = resize(film, sizes[place], filter, rows_first=rows_first)
+            film = resize(film, sizes[place], filter, rounding=rounding)
         if crop is not None:
             top, left = ((side - wanted) // 2 for side, wanted in zip(film.shape[1:3], crop, strict=True))
             film = film[:, top : top + crop[0], left : left + crop[1]]

@@ -1,4 +1,4 @@
-"""Resizing with antialiasing, to the bit as Pillow does it."""
+"""Resizing with antialiasing, to the bit as Pillow and torchvision do it."""
 
 from __future__ import annotations
 
@@ -8,45 +8,50 @@ from collections.abc import Callable
 import torch
 
 PRECISION = 22
-"""Bits behind the point of a weight, where pixels are bytes."""
+"""Bits behind the point of a weight, where pixels are bytes and rounding is Pillow's."""
 
 
-def resize(film: torch.Tensor, size: tuple[int, int], filter: str, *, rows_first: bool | None = None) -> torch.Tensor:
+def resize(film: torch.Tensor, size: tuple[int, int], filter: str, *, rounding: str = "PILLOW") -> torch.Tensor:
     """A film whose frames have another height and width: resized in one direction after the other.
 
     Args:
         film: (frames, height, width, channels) uint8, rounded after each direction, or float32.
         size: the new height and width.
         filter: BOX, BILINEAR, HAMMING, BICUBIC or LANCZOS.
-        rows_first: whether along the rows first, as Pillow did before 13. Unless given as Pillow 13 does it: along the
-            columns first where the height loses more than twice what the width loses.
+        rounding: PILLOW, of version 13: weights of 22 bits, and along the columns first where the height loses more
+            than twice the pixels that the width loses; PILLOW_12, along the rows first always; TORCH, so too, with
+            weights of 16 bits.
 
     Example:
         >>> resize(torch.tensor([0, 0, 90, 90], dtype=torch.uint8).reshape(1, 1, 4, 1), (1, 2), "BILINEAR").flatten()
         tensor([13, 77], dtype=torch.uint8)
     """
-    if rows_first is None:
-        high, wide = film.shape[1] - size[0], film.shape[2] - size[1]
-        rows_first = not (high > 0 and high > 2 * wide)
-    passes = ((2, size[1]), (1, size[0]))
-    for axis, side in passes if rows_first else reversed(passes):
+    high, wide = film.shape[1] - size[0], film.shape[2] - size[1]
+    passes = [(2, size[1]), (1, size[0])]
+    if rounding == "PILLOW" and high > 0 and high > 2 * wide:
+        passes.reverse()
+    for axis, side in passes:
         if film.shape[axis] != side:
-            film = _along(film, axis, side, filter)
+            film = _along(film, axis, taps(film.shape[axis], side, filter), rounding)
     return film
 
 
-def _along(film: torch.Tensor, axis: int, side: int, filter: str) -> torch.Tensor:
-    starts, weights = taps(film.shape[axis], side, filter)
+def _along(film: torch.Tensor, axis: int, made: tuple[list[int], list[list[float]]], rounding: str) -> torch.Tensor:
+    starts, weights = made
     exact = film.dtype == torch.float32
     kind = torch.float64 if exact else torch.int64
+    bits = PRECISION
+    if rounding == "TORCH":  # as many as the largest weight leaves room for in 16 bits
+        largest = max(map(max, weights))
+        bits = next((bits for bits in range(PRECISION) if int(0.5 + largest * 2 ** (bits + 1)) >= 2**15), PRECISION)
     if not exact:
         # Half away from zero.
-        weights = [[math.trunc(w * 2**PRECISION + math.copysign(0.5, w)) for w in row] for row in weights]
+        weights = [[math.trunc(w * 2**bits + math.copysign(0.5, w)) for w in row] for row in weights]
     widest = max(map(len, weights))
     table = torch.tensor([[*row, *[0] * (widest - len(row))] for row in weights], dtype=kind, device=film.device)
     first = torch.tensor(starts, device=film.device)
     shape = [1] * film.dim()
-    shape[axis] = side
+    shape[axis] = len(starts)
     # One tap of every new pixel at a time, so that each sum runs along the row.
     total = torch.zeros(1, dtype=kind, device=film.device)
     for tap in range(widest):
@@ -54,7 +59,7 @@ def _along(film: torch.Tensor, axis: int, side: int, filter: str) -> torch.Tenso
         total = total + table[:, tap].reshape(shape) * pixels
     if exact:
         return total.float()
-    return ((total + 2 ** (PRECISION - 1)) >> PRECISION).clamp(0, 255).to(torch.uint8)
+    return ((total + 2 ** (bits - 1)) >> bits).clamp(0, 255).to(torch.uint8)
 
 
 def taps(old: int, new: int, filter: str) -> tuple[list[int], list[list[float]]]:

@@ -1,7 +1,7 @@
 //! `patchify` and `unpatchify` for Python.
 
 use foretoken_core::error::Error;
-use foretoken_core::patch::filter::Filter;
+use foretoken_core::patch::filter::{Filter, Rounding};
 use foretoken_core::patch::format::{Brain, Format, Half, Single};
 use foretoken_core::patch::{Cut, Film, Paste, Pixel, Plan, Sample, Tone, layout};
 use numpy::{Element, PyArray2, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn, PyUntypedArrayMethods};
@@ -55,7 +55,7 @@ fn patchify(
     sizes: Option<Vec<[usize; 2]>>,
     crop: Option<[usize; 2]>,
     filter: usize,
-    rows_first: Option<bool>,
+    rounding: usize,
     cut: Geometry,
     shading: Shading,
     numbers: &str,
@@ -65,14 +65,15 @@ fn patchify(
     let Some(first) = films.first() else { return Err(to_python(py, &Error::Empty { name: "images" })) };
     let bytes = first.cast::<PyArrayDyn<u8>>().is_ok();
     let channels: usize = first.getattr("shape")?.get_item(3)?.extract()?;
-    let Some(&filter) = Filter::ALL.get(filter) else {
-        return Err(raise(py, "InvalidArgument", format!("{filter} is no filter: give one of Filter")));
+    let (Some(&filter), Some(&rounding)) = (Filter::ALL.get(filter), Rounding::ALL.get(rounding)) else {
+        let message = format!("there is no filter {filter}, or no rounding {rounding}: give one of each");
+        return Err(raise(py, "InvalidArgument", message));
     };
     let (mean, std, scale) = shading;
     let tone = enter_short(py, || Tone::new(&mean, &std, scale, channels))?;
     let threads = count_of(py, "threads", threads)?;
     let (cut, sizes) = (cut_of(cut), sizes.as_deref());
-    let plan = Plan { cut, sizes, crop, filter, rows_first, tone: &tone, threads };
+    let plan = Plan { cut, sizes, crop, filter, rounding, tone: &tone, threads };
     match (numbers, bytes) {
         ("float32", true) => cut_into::<Single, u8>(py, &films, &plan, out),
         ("float32", false) => cut_into::<Single, f32>(py, &films, &plan, out),

@@ -7,7 +7,7 @@ use fearless_simd::dispatch;
 use crate::error::{Error, PictureError, Result};
 use crate::patch::Film;
 use crate::patch::bands::{Band, spread};
-use crate::patch::filter::Filter;
+use crate::patch::filter::{Filter, Rounding};
 use crate::patch::format::Format;
 use crate::patch::resize::{Planes, Resizer, Scaling};
 use crate::patch::sample::Sample;
@@ -27,8 +27,8 @@ pub struct Plan<'a> {
     pub crop: Option<[usize; 2]>,
     /// How they are resized.
     pub filter: Filter,
-    /// Whether along their rows first, as Pillow did before 13; as Pillow 13 decides unless given.
-    pub rows_first: Option<bool>,
+    /// How bytes are rounded on the way.
+    pub rounding: Rounding,
     /// What pixels become.
     pub tone: &'a Tone,
     /// Over how many threads the bands are spread.

@@ -52,35 +52,75 @@ impl Filter {
     }
 }
 
+/// How bytes are rounded on the way, which is all that tells libraries apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// Weights of 22 bits; along the columns first where the height loses more than twice the pixels that the width loses.
+    Pillow13,
+    /// Weights of 22 bits; always along the rows first.
+    Pillow,
+    /// Weights of 16 bits, with as many behind the point as the largest allows; always along the rows first.
+    Torch,
+}
+
+/// Bits behind the point of a weight: 8 of a pixel, 22 of these and 2 to overflow into fill 32.
+const PRECISION: u32 = 32 - 8 - 2;
+
+impl Rounding {
+    /// In the order of `foretoken.kernels.Rounding`.
+    pub const ALL: [Self; 3] = [Self::Pillow13, Self::Pillow, Self::Torch];
+
+    /// How many bits stand behind the point of weights.
+    fn precision(self, weights: &[f64]) -> u32 {
+        if self != Self::Torch {
+            return PRECISION;
+        }
+        let largest = weights.iter().fold(0.0_f64, |most, &weight| most.max(weight));
+        (0..PRECISION).find(|bits| 0.5 + largest * f64::from(2 << bits) >= f64::from(1 << 15)).unwrap_or(PRECISION)
+    }
+}
+
 /// Which pixels each new pixel is made of, and how much each of them counts.
 #[derive(Debug)]
 pub(crate) struct Taps<W> {
     /// The first pixel of each, and where its weights begin; one entry more at the end.
     places: Vec<(usize, usize)>,
     weights: Vec<W>,
+    /// How many bits of a weight stand behind the point, where they are whole numbers.
+    pub precision: u32,
 }
 
 impl<W> Taps<W> {
-    /// Those of new pixels `first..first + count` where `from` pixels become `to`.
-    pub fn new(filter: Filter, from: usize, to: usize, first: usize, count: usize, weight: impl Fn(f64) -> W) -> Self {
+    /// Those of new pixels `part`, where `from` pixels become `to`.
+    pub fn new(
+        (filter, rounding): (Filter, Rounding),
+        (from, to): (usize, usize),
+        part: Range<usize>,
+        weight: impl Fn(f64, u32) -> W,
+    ) -> Self {
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
         let support = filter.support() * stretch;
-        let (mut places, mut weights) = (Vec::with_capacity(count + 1), Vec::new());
-        let mut exact = Vec::new();
-        for pixel in first..first + count {
+        let (mut places, mut exact) = (Vec::with_capacity(part.len() + 1), Vec::new());
+        // The precision depends on all, whichever are used.
+        let every = if rounding == Rounding::Torch { 0..to } else { part.clone() };
+        for pixel in every.clone() {
             let center = (pixel as f64 + 0.5) * scale;
             let start = (center - support + 0.5).max(0.0) as usize; // cut off, not rounded down: as Pillow does
             let end = ((center + support + 0.5) as usize).min(from);
-            exact.clear();
+            let first = exact.len();
             // Divided as Pillow does: multiplied by the inverse.
             exact.extend((start..end).map(|old| filter.at((old as f64 - center + 0.5) * (1.0 / stretch))));
-            let sum: f64 = exact.iter().sum();
-            places.push((start, weights.len()));
-            weights.extend(exact.iter().map(|&value| weight(if sum == 0.0 { value } else { value / sum })));
+            let sum: f64 = exact[first..].iter().sum();
+            if sum != 0.0 {
+                exact[first..].iter_mut().for_each(|weight| *weight /= sum);
+            }
+            places.push((start, first));
         }
-        places.push((from, weights.len()));
-        Self { places, weights }
+        places.push((from, exact.len()));
+        let precision = rounding.precision(&exact);
+        let places = places[part.start - every.start..=part.end - every.start].to_vec();
+        Self { places, weights: exact.into_iter().map(|exact| weight(exact, precision)).collect(), precision }
     }
 
     /// The first pixel that a new one is made of, and the weights of it and those behind.
@@ -115,7 +155,7 @@ mod tests {
     fn weights_sum_to_one_and_stay_inside() {
         for filter in Filter::ALL {
             for (from, to) in [(1, 1), (1, 9), (9, 1), (1024, 448), (7, 1000), (100, 99)] {
-                let taps = Taps::new(filter, from, to, 0, to, |weight| weight);
+                let taps = Taps::new((filter, Rounding::Torch), (from, to), 0..to, |weight, _| weight);
                 assert_eq!(taps.len(), to);
                 for pixel in 0..to {
                     let (start, weights) = taps.of(pixel);
@@ -129,7 +169,7 @@ mod tests {
     #[test]
     fn nothing_moves_where_the_size_stays() {
         for filter in Filter::ALL {
-            let taps = Taps::new(filter, 20, 20, 3, 5, |weight| weight);
+            let taps = Taps::new((filter, Rounding::Pillow), (20, 20), 3..8, |weight, _| weight);
             for pixel in 0..5 {
                 let (start, weights) = taps.of(pixel);
                 let own =

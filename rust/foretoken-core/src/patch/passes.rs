@@ -57,11 +57,11 @@ fn weigh<P: Sample, const C: usize>(
         let (start, weights) = taps.of(place);
         // One channel after another: with the sums of all at once the compiler gives up on registers.
         for channel in 0..C {
-            let mut sums = [P::start(); LANES];
+            let mut sums = [P::start(taps.precision); LANES];
             for (&weight, pixel) in weights.iter().zip(&pixels[start - first..]) {
                 sums = weighed(sums, weight, pixel[channel]);
             }
-            results[channel * plane + place] = ended(sums);
+            results[channel * plane + place] = ended(sums, taps.precision);
         }
     }
 }
@@ -78,12 +78,12 @@ fn weigh_any<P: Sample>(
     for (channel, results) in results.chunks_exact_mut(plane).enumerate() {
         for (place, result) in results.iter_mut().enumerate().take(taps.len()) {
             let (start, weights) = taps.of(place);
-            let mut sums = [P::start(); LANES];
+            let mut sums = [P::start(taps.precision); LANES];
             let pixels = columns[(start - first) * channels + channel..].iter().step_by(channels);
             for (&weight, lanes) in weights.iter().zip(pixels) {
                 sums = weighed(sums, weight, *lanes);
             }
-            *result = ended(sums);
+            *result = ended(sums, taps.precision);
         }
     }
 }
@@ -100,44 +100,44 @@ fn weighed<P: Sample, const N: usize>(mut sums: [P::Weight; N], weight: P::Weigh
 
 #[allow(clippy::inline_always)]
 #[inline(always)]
-fn ended<P: Sample, const N: usize>(sums: [P::Weight; N]) -> [P; N] {
+fn ended<P: Sample, const N: usize>(sums: [P::Weight; N], precision: u32) -> [P; N] {
     let mut pixels = [P::default(); N];
     for lane in 0..N {
-        pixels[lane] = P::end(sums[lane]);
+        pixels[lane] = P::end(sums[lane], precision);
     }
     pixels
 }
 
 /// One row out of those that it is made of.
-pub(crate) fn down<P: Sample>(weights: &[P::Weight], source: View<'_, P>, out: &mut [P]) {
+pub(crate) fn down<P: Sample>(taps: &Taps<P::Weight>, place: usize, source: View<'_, P>, out: &mut [P]) {
     /// Sums that stay in registers.
     const WIDE: usize = 64;
     dispatch!(*LEVEL, _simd => {
         let (blocks, rest) = out.as_chunks_mut::<WIDE>();
         let tail = blocks.len() * WIDE;
         for (block, out) in blocks.iter_mut().enumerate() {
-            *out = column(weights, source.from(0, block * WIDE));
+            *out = column(taps, place, source.from(0, block * WIDE));
         }
         let (blocks, rest) = rest.as_chunks_mut::<LANES>();
         let last = tail + blocks.len() * LANES;
         for (block, out) in blocks.iter_mut().enumerate() {
-            *out = column(weights, source.from(0, tail + block * LANES));
+            *out = column(taps, place, source.from(0, tail + block * LANES));
         }
-        for (place, out) in rest.iter_mut().enumerate() {
-            [*out] = column(weights, source.from(0, last + place));
+        for (behind, out) in rest.iter_mut().enumerate() {
+            [*out] = column(taps, place, source.from(0, last + behind));
         }
     });
 }
 
 #[allow(clippy::inline_always)]
 #[inline(always)]
-fn column<P: Sample, const N: usize>(weights: &[P::Weight], source: View<'_, P>) -> [P; N] {
-    let mut sums = [P::start(); N];
-    for (row, &weight) in weights.iter().enumerate() {
+fn column<P: Sample, const N: usize>(taps: &Taps<P::Weight>, place: usize, source: View<'_, P>) -> [P; N] {
+    let mut sums = [P::start(taps.precision); N];
+    for (row, &weight) in taps.of(place).1.iter().enumerate() {
         let (pixels, _) = source.pixels[row * source.stride..].as_chunks::<N>();
         sums = weighed(sums, weight, pixels[0]);
     }
-    ended(sums)
+    ended(sums, taps.precision)
 }
 
 /// Writes a row of pixels as one row for each channel, `plane` apart.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::patch::Film;
 use crate::patch::cut::Plan;
-use crate::patch::filter::Taps;
+use crate::patch::filter::{Rounding, Taps};
 use crate::patch::passes::{View, across, down, split};
 use crate::patch::sample::Sample;
 use crate::patch::shape::Region;
@@ -21,12 +21,12 @@ impl<W> Scaling<W> {
     pub fn new<P: Sample<Weight = W>>(plan: &Plan<'_>, [height, width]: [usize; 2], region: &Region) -> Self {
         let taps = |axis: usize, from: usize| {
             let (to, first, count) = (region.size[axis], region.corner[axis], region.area[axis]);
-            (from != to).then(|| Taps::new(plan.filter, from, to, first, count, P::weight))
+            (from != to).then(|| Taps::new((plan.filter, plan.rounding), (from, to), first..first + count, P::weight))
         };
-        // As Pillow decides since 13; before, rows came first.
         let lost = |axis: usize, from: usize| from as i64 - region.size[axis] as i64;
         let columns_first = lost(0, height) > 0 && lost(0, height) > 2 * lost(1, width);
-        Self { across: taps(1, width), down: taps(0, height), rows_first: plan.rows_first.unwrap_or(!columns_first) }
+        let rows_first = plan.rounding != Rounding::Pillow13 || !columns_first;
+        Self { across: taps(1, width), down: taps(0, height), rows_first }
     }
 }
 
@@ -88,8 +88,8 @@ impl<P: Sample> Resizer<P> {
                 fill(&mut self.lines, before);
                 fill(&mut self.band, rows.len() * line);
                 for (row, out) in rows.zip(self.band.chunks_exact_mut(line)) {
-                    let (top, weights) = taps.of(row);
-                    down(weights, source.from(top, left * channels), &mut self.lines[..before]);
+                    let (top, _) = taps.of(row);
+                    down(taps, row, source.from(top, left * channels), &mut self.lines[..before]);
                     split(&self.lines[..before], channels, plane, out);
                 }
                 Planes { pixels: &self.band, row: line, plane }
@@ -158,8 +158,8 @@ fn shrink<P: Sample>(
     line: usize,
 ) {
     for (row, out) in rows.zip(out.chunks_exact_mut(line)) {
-        let (top, weights) = taps.of(row);
-        down(weights, source.from(top - first, 0), out);
+        let (top, _) = taps.of(row);
+        down(taps, row, source.from(top - first, 0), out);
     }
 }
 

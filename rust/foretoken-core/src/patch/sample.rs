@@ -10,34 +10,31 @@ pub trait Sample: Turn + Into<f32> + Send + Sync + 'static {
     /// What a pixel is multiplied with, and the sum.
     type Weight: Copy + Send + Sync;
 
-    /// A weight.
-    fn weight(exact: f64) -> Self::Weight;
+    /// A weight with so many bits behind the point.
+    fn weight(exact: f64, precision: u32) -> Self::Weight;
     /// The sum of nothing.
-    fn start() -> Self::Weight;
+    fn start(precision: u32) -> Self::Weight;
     /// A sum with one pixel more.
     fn add(sum: Self::Weight, weight: Self::Weight, pixel: Self) -> Self::Weight;
     /// The pixel of a sum.
-    fn end(sum: Self::Weight) -> Self;
+    fn end(sum: Self::Weight, precision: u32) -> Self;
     /// The first place of what is no number, if there is one.
     fn wrong(pixels: &[Self]) -> Option<usize>;
 }
-
-/// Bits behind the point of a weight: 8 of a pixel, 22 of these and 2 to overflow into fill 32.
-const PRECISION: u32 = 32 - 8 - 2;
 
 #[allow(clippy::inline_always)] // only inlined code is compiled for the instruction set
 impl Sample for u8 {
     type Weight = i32;
 
-    fn weight(exact: f64) -> i32 {
-        // Rounded half away from zero, as Pillow does.
-        let scaled = exact * f64::from(1 << PRECISION);
+    fn weight(exact: f64, precision: u32) -> i32 {
+        // Rounded half away from zero.
+        let scaled = exact * f64::from(1 << precision);
         (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
     }
 
     #[inline(always)]
-    fn start() -> i32 {
-        1 << (PRECISION - 1)
+    fn start(precision: u32) -> i32 {
+        1 << (precision - 1)
     }
 
     #[inline(always)]
@@ -46,8 +43,8 @@ impl Sample for u8 {
     }
 
     #[inline(always)]
-    fn end(sum: i32) -> u8 {
-        (sum >> PRECISION).clamp(0, 255) as u8
+    fn end(sum: i32, precision: u32) -> u8 {
+        (sum >> precision).clamp(0, 255) as u8
     }
 
     fn wrong(_pixels: &[u8]) -> Option<usize> {
@@ -59,12 +56,12 @@ impl Sample for u8 {
 impl Sample for f32 {
     type Weight = f64;
 
-    fn weight(exact: f64) -> f64 {
+    fn weight(exact: f64, _precision: u32) -> f64 {
         exact
     }
 
     #[inline(always)]
-    fn start() -> f64 {
+    fn start(_precision: u32) -> f64 {
         0.0
     }
 
@@ -74,7 +71,7 @@ impl Sample for f32 {
     }
 
     #[inline(always)]
-    fn end(sum: f64) -> f32 {
+    fn end(sum: f64, _precision: u32) -> f32 {
         sum as f32
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::error::{Error, PictureError};
-use crate::patch::filter::{Filter, Taps};
+use crate::patch::filter::{Filter, Rounding, Taps};
 use crate::patch::format::{Brain, Format, Half, Single};
 use crate::patch::{Cut, Film, Paste, Plan, Sample, Tone, layout, patchify, unpatchify};
 
@@ -30,7 +30,7 @@ fn tone(channels: usize) -> Tone {
 }
 
 fn plan<'a>(cut: Cut, tone: &'a Tone, sizes: Option<&'a [[usize; 2]]>, threads: usize) -> Plan<'a> {
-    Plan { cut, sizes, crop: None, filter: Filter::Bicubic, rows_first: None, tone, threads }
+    Plan { cut, sizes, crop: None, filter: Filter::Bicubic, rounding: Rounding::Pillow13, tone, threads }
 }
 
 /// The patches of films, and their grids.
@@ -96,24 +96,24 @@ proptest! {
     #[test]
     fn resizing_is_that_of_the_definition(
         from in [1..40_usize, 1..40], to in [1..40_usize, 1..40], channels in 1..6_usize, kind in 0..5_usize,
-        rows_first: Option<bool>, seed: u16,
+        mode in 0..3_usize, seed: u16,
     ) {
         let cut = Cut { patch: [1, 1], stride: [1, 1], merge: 1, frames: 1, repeat: false };
-        let (filter, pixels) = (Filter::ALL[kind], noise(from[0] * from[1] * channels, seed.into()));
+        let (filter, rounding, pixels) = (Filter::ALL[kind], Rounding::ALL[mode], noise(from[0] * from[1] * channels, seed.into()));
         let tone = Tone::new(&[0.0], &[1.0], 1.0, channels).unwrap();
         let sizes = [to];
-        let plan = Plan { filter, rows_first, ..plan(cut, &tone, Some(&sizes), 2) };
+        let plan = Plan { filter, rounding, ..plan(cut, &tone, Some(&sizes), 2) };
         let film = Film { pixels: &pixels[..], shape: [1, from[0], from[1], channels] };
         let (rows, _) = cut_all::<u8, Single>(&[film], &plan);
         let lost = [from[0] as i64 - to[0] as i64, from[1] as i64 - to[1] as i64];
-        let across_first = rows_first.unwrap_or(!(lost[0] > 0 && lost[0] > 2 * lost[1]));
+        let across_first = rounding != Rounding::Pillow13 || !(lost[0] > 0 && lost[0] > 2 * lost[1]);
         let mut order = [1, 0];
         if !across_first {
             order.reverse();
         }
         let (mut sides, mut slow) = (from, pixels.clone());
         for axis in order {
-            (sides, slow) = along(axis, sides, &slow, to[axis], channels, filter);
+            (sides, slow) = along(axis, sides, &slow, to[axis], channels, (filter, rounding));
         }
         let found: Vec<u8> = rows.iter().map(|&value| value as u8).collect();
         prop_assert_eq!(found, slow);
@@ -144,23 +144,23 @@ fn along(
     pixels: &[u8],
     to: usize,
     channels: usize,
-    filter: Filter,
+    how: (Filter, Rounding),
 ) -> ([usize; 2], Vec<u8>) {
     let mut sides = from;
     sides[axis] = to;
     if from == sides {
         return (sides, pixels.to_vec());
     }
-    let taps = Taps::new(filter, from[axis], to, 0, to, u8::weight);
+    let taps = Taps::new(how, (from[axis], to), 0..to, u8::weight);
     let mut out = Vec::new();
     for (y, x) in (0..sides[0]).flat_map(|y| (0..sides[1]).map(move |x| (y, x))) {
         for channel in 0..channels {
             let (start, weights) = taps.of(if axis == 0 { y } else { x });
-            let sum: i64 = (start..).zip(weights).fold(1 << 21, |sum, (place, &weight)| {
+            let sum: i64 = (start..).zip(weights).fold(1 << (taps.precision - 1), |sum, (place, &weight)| {
                 let (y, x) = if axis == 0 { (place, x) } else { (y, place) };
                 sum + i64::from(weight) * i64::from(pixels[(y * from[1] + x) * channels + channel])
             });
-            out.push((sum >> 22).clamp(0, 255) as u8);
+            out.push((sum >> taps.precision).clamp(0, 255) as u8);
         }
     }
     (sides, out)
