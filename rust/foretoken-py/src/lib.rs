@@ -10,6 +10,7 @@ mod lattice;
 mod native;
 mod ngram;
 mod noise;
+mod pixel;
 mod quantize;
 mod sample;
 mod sampler;
@@ -17,6 +18,7 @@ mod shard;
 mod stop;
 mod suffix;
 mod verify;
+mod wave;
 
 use pyo3::prelude::*;
 
@@ -32,6 +34,8 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ngram::register(module)?;
     quantize::register(module)?;
     shard::register(module)?;
+    pixel::register(module)?;
+    wave::register(module)?;
     stop::register(module)?;
     suffix::register(module)?;
     native::register(module)?;
