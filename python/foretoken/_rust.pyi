@@ -20,6 +20,7 @@ __all__ = [
     "SuffixCorpus",
     "TokenShard",
     "_panic",
+    "fit_palette",
     "fsq_decode",
     "fsq_dequantize",
     "fsq_digits",
@@ -29,16 +30,27 @@ __all__ = [
     "gumbel",
     "lattice_chains",
     "lattice_tree",
+    "mu_law_decode",
+    "mu_law_encode",
     "nearest",
     "pack_bits",
+    "palette_decode",
+    "palette_encode",
     "patch_grid",
     "patch_shapes",
     "patchify",
+    "pcm_decode",
+    "pcm_encode",
     "philox",
     "process",
     "process_sparse",
+    "resample",
     "residual_decode",
     "residual_encode",
+    "rgb24_decode",
+    "rgb24_encode",
+    "rgb565_decode",
+    "rgb565_encode",
     "sample",
     "uniform",
     "unpack_bits",
@@ -48,6 +60,7 @@ __all__ = [
 
 _Ids: TypeAlias = NDArray[np.int64]
 _Reals: TypeAlias = NDArray[np.float64]
+_Bytes: TypeAlias = NDArray[np.uint8]
 _Integers: TypeAlias = Any  # a sequence of int, or whatever can be read as an array of them
 _Tokens: TypeAlias = Sequence[int] | _Ids
 # tokens, gaps, logprobs, top_tokens, top_logprobs
@@ -128,8 +141,28 @@ def fsq_index(digits: _Ids, levels: _Integers) -> _Ids: ...
 def fsq_digits(ids: _Ids, levels: _Integers) -> _Ids: ...
 def fsq_encode(values: NDArray[np.float32], levels: _Integers) -> _Ids: ...
 def fsq_decode(ids: _Ids, levels: _Integers) -> NDArray[np.float32]: ...
-def pack_bits(ids: _Ids, bits: int) -> NDArray[np.uint8]: ...
-def unpack_bits(packed: NDArray[np.uint8], bits: int, skip: int, count: int) -> _Ids: ...
+def pack_bits(ids: _Ids, bits: int) -> _Bytes: ...
+def unpack_bits(packed: _Bytes, bits: int, skip: int, count: int) -> _Ids: ...
+def rgb24_encode(pixels: _Bytes) -> _Ids: ...
+def rgb24_decode(ids: _Ids) -> _Bytes: ...
+def rgb565_encode(pixels: _Bytes) -> _Ids: ...
+def rgb565_decode(ids: _Ids) -> _Bytes: ...
+def palette_encode(pixels: _Bytes, palette: _Bytes, threads: int) -> _Ids: ...
+def palette_decode(ids: _Ids, palette: _Bytes) -> _Bytes: ...
+def fit_palette(pixels: _Bytes, colours: int, rounds: int, threads: int) -> _Bytes: ...
+def pcm_encode(samples: NDArray[np.float32], bits: int) -> tuple[_Ids, int]: ...
+def pcm_decode(ids: _Ids, bits: int) -> NDArray[np.float32]: ...
+def mu_law_encode(samples: NDArray[np.float32]) -> tuple[_Ids, int]: ...
+def mu_law_decode(ids: _Ids) -> NDArray[np.float32]: ...
+def resample(
+    samples: NDArray[np.float32],
+    source: int,
+    target: int,
+    width: int,
+    rolloff: float,
+    beta: float,
+    threads: int,
+) -> NDArray[np.float32]: ...
 def _panic() -> None: ...
 
 @final

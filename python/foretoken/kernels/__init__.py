@@ -41,6 +41,14 @@ from .patch import hann as hann
 from .patch import patchify as patchify
 from .patch import triangle as triangle
 from .patch import unpatchify as unpatchify
+from .pixel import fit_palette as fit_palette
+from .pixel import palette_decode as palette_decode
+from .pixel import palette_encode as palette_encode
+from .pixel import rgb24_decode as rgb24_decode
+from .pixel import rgb24_encode as rgb24_encode
+from .pixel import rgb565_decode as rgb565_decode
+from .pixel import rgb565_encode as rgb565_encode
+from .pixel import uniform_palette as uniform_palette
 from .quantize import Nearest as Nearest
 from .quantize import TokenShard as TokenShard
 from .quantize import fsq_decode as fsq_decode
@@ -54,6 +62,12 @@ from .quantize import pack_bits as pack_bits
 from .quantize import residual_decode as residual_decode
 from .quantize import residual_encode as residual_encode
 from .quantize import unpack_bits as unpack_bits
+from .wave import Coded as Coded
+from .wave import mu_law_decode as mu_law_decode
+from .wave import mu_law_encode as mu_law_encode
+from .wave import pcm_decode as pcm_decode
+from .wave import pcm_encode as pcm_encode
+from .wave import resample as resample
 
 Compiled: TypeAlias = _rust.Sampler
 

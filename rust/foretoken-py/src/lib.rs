@@ -11,6 +11,7 @@ mod native;
 mod ngram;
 mod noise;
 mod patch;
+mod pixel;
 mod quantize;
 mod sample;
 mod sampler;
@@ -18,6 +19,7 @@ mod shard;
 mod stop;
 mod suffix;
 mod verify;
+mod wave;
 
 use pyo3::prelude::*;
 
@@ -33,6 +35,8 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ngram::register(module)?;
     quantize::register(module)?;
     shard::register(module)?;
+    pixel::register(module)?;
+    wave::register(module)?;
     stop::register(module)?;
     suffix::register(module)?;
     native::register(module)?;
