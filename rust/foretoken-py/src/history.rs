@@ -6,6 +6,7 @@ use foretoken_core::error::Error;
 use foretoken_core::history::History;
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::PyType;
 
 use crate::arrays::{integers, type_name};
@@ -32,8 +33,9 @@ use crate::door::{raise, to_python};
 pub struct PyHistory(pub Mutex<History>);
 
 impl PyHistory {
-    fn lock(&self) -> MutexGuard<'_, History> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits outside the interpreter: a kernel holds the lock as long as it works on the row.
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, History> {
+        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -53,8 +55,9 @@ impl PyHistory {
 
     /// Adds tokens to the output; either all are taken or none. Takes and raises what the class does for a prompt.
     fn extend(&self, tokens: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = tokens.py();
         let tokens = self::tokens("tokens", &tokens)?;
-        let mut history = self.lock();
+        let mut history = self.lock(py);
         for token in tokens {
             history.push(token);
         }
@@ -62,52 +65,52 @@ impl PyHistory {
     }
 
     /// The same past, to go on from by itself.
-    fn copy(&self) -> Self {
-        Self(Mutex::new(self.lock().clone()))
+    fn copy(&self, py: Python<'_>) -> Self {
+        Self(Mutex::new(self.lock(py).clone()))
     }
 
     /// Prompt and output.
     #[getter]
     fn tokens<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        to_array(py, self.lock().tokens())
+        to_array(py, self.lock(py).tokens())
     }
 
     /// The tokens after the prompt.
     #[getter]
     fn output<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        to_array(py, self.lock().output())
+        to_array(py, self.lock(py).output())
     }
 
     /// How many tokens came from the user.
     #[getter]
-    fn prompt_length(&self) -> usize {
-        self.lock().prompt_length()
+    fn prompt_length(&self, py: Python<'_>) -> usize {
+        self.lock(py).prompt_length()
     }
 
     /// Mirostat's bound on surprise in bits; None until a token was drawn under Mirostat.
     #[getter]
-    fn mu(&self) -> Option<f64> {
-        self.lock().mu
+    fn mu(&self, py: Python<'_>) -> Option<f64> {
+        self.lock(py).mu
     }
 
     #[setter]
-    fn set_mu(&self, mu: Option<f64>) {
-        self.lock().mu = mu;
+    fn set_mu(&self, py: Python<'_>, mu: Option<f64>) {
+        self.lock(py).mu = mu;
     }
 
-    fn __len__(&self) -> usize {
-        self.lock().tokens().len()
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.lock(py).tokens().len()
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> Reduced<'py> {
-        let (py, history) = (slf.py(), slf.get().lock());
+        let (py, history) = (slf.py(), slf.get().lock(slf.py()));
         let prompt = to_array(py, &history.tokens()[..history.prompt_length()]);
         (slf.get_type(), (prompt,), (to_array(py, history.output()), history.mu))
     }
 
-    fn __setstate__(&self, state: (Bound<'_, PyAny>, Option<f64>)) -> PyResult<()> {
+    fn __setstate__(&self, py: Python<'_>, state: (Bound<'_, PyAny>, Option<f64>)) -> PyResult<()> {
         self.extend(state.0)?;
-        self.set_mu(state.1);
+        self.set_mu(py, state.1);
         Ok(())
     }
 }

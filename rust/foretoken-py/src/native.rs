@@ -10,6 +10,7 @@ use foretoken_core::native::model::{BlockWeights, Model, Weights};
 use foretoken_core::native::session::Session;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyType};
 
 use crate::arguments::Whole;
@@ -213,7 +214,7 @@ impl PyNativeSession {
     /// Units read by each row, (rows,) int64.
     #[getter]
     fn lengths<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        let lengths: Vec<i64> = self.lock().lengths().iter().map(|&length| length as i64).collect();
+        let lengths: Vec<i64> = self.attached(py).lengths().iter().map(|&length| length as i64).collect();
         lengths.into_pyarray(py)
     }
 
@@ -292,7 +293,7 @@ impl PyNativeSession {
     /// Forgets, row by row, everything behind `lengths` (rows,) units.
     fn truncate(&self, py: Python<'_>, lengths: &Bound<'_, PyAny>) -> PyResult<()> {
         let lengths = integers("lengths", lengths)?;
-        self.lock().truncate(&lengths).map_err(|error| to_python(py, &error))
+        self.attached(py).truncate(&lengths).map_err(|error| to_python(py, &error))
     }
 
     /// Keeps these rows, in this order; a row may be named more than once.
@@ -306,6 +307,11 @@ impl PyNativeSession {
     /// A panic is a bug of ours; lengths only change once a forward is done, so the rows are whole even then.
     fn lock(&self) -> MutexGuard<'_, Session> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same from inside the interpreter, which goes on while another thread's forward is waited for.
+    fn attached(&self, py: Python<'_>) -> MutexGuard<'_, Session> {
+        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
     fn within<T: Send>(

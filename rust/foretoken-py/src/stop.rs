@@ -7,6 +7,9 @@ use pyo3::types::{PyBytes, PyType};
 use crate::arguments::Whole;
 use crate::door::{enter, enter_short, raise};
 
+/// Bytes from which on a piece takes microseconds, in which other threads of Python had better run.
+const LONG: usize = 4096;
+
 /// Finds the first stop string of a stream of bytes (Aho & Corasick 1975).
 ///
 /// Args:
@@ -59,9 +62,11 @@ impl PyStopStrings {
         let Ok(data) = data.cast::<PyBytes>() else {
             return Err(raise(py, "ArgumentTypeError", "data is not bytes: encode the text first".to_owned()));
         };
+        let data = data.as_bytes();
+        let feed = || self.0.feed(state.0, data);
         // One look-up a byte: the few bytes of a token take less than leaving the interpreter.
-        let fed = enter_short(py, || self.0.feed(state.0, data.as_bytes()))?;
-        Ok((fed.state, fed.hold, fed.match_start))
+        let found = if data.len() < LONG { enter_short(py, feed) } else { enter(py, feed) }?;
+        Ok((found.state, found.hold, found.match_start))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (Vec<Bound<'py, PyBytes>>,)) {
