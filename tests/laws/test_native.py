@@ -455,7 +455,7 @@ def test_a_model_pickles_with_its_bits(dtype: torch.dtype, tied: bool) -> None:
 
 
 def test_a_child_goes_on_where_its_parent_was() -> None:
-    """After a forward in two threads: no thread outlives a call, so there is none that a fork could lose."""
+    """After a forward in two threads: the child lacks the one that stands by, and does its part alone."""
     model = ft.Native(ft.path("tales"), threads=2)
     session = model.open(1, 20)
     session.forward(row(1, 2, 3))

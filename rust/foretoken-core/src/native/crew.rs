@@ -4,6 +4,7 @@
 //! the process was forked and the helper is not there, the caller does the work alone: the result is the same.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +34,15 @@ struct Seat<T> {
 /// Some helpers that do one kind of work; they leave when the crew is dropped.
 pub(crate) struct Crew<T> {
     seats: Vec<Arc<Seat<T>>>,
+    /// The process that has the helpers: a fork of it lacks them, and has their locks as they were, some perhaps taken.
+    home: u32,
+}
+
+impl<T> Crew<T> {
+    /// Whether this is a fork of the process that has the helpers.
+    fn is_elsewhere(&self) -> bool {
+        process::id() != self.home
+    }
 }
 
 impl<T: Send + 'static> Crew<T> {
@@ -44,7 +54,7 @@ impl<T: Send + 'static> Crew<T> {
             drop(thread::Builder::new().name("foretoken".into()).spawn(move || own.serve(work)));
             seat
         };
-        Self { seats: (0..helpers).map(seat).collect() }
+        Self { seats: (0..helpers).map(seat).collect(), home: process::id() }
     }
 
     /// How many helpers there are.
@@ -54,6 +64,9 @@ impl<T: Send + 'static> Crew<T> {
 
     /// Whether every helper answers; then each must be given a task.
     pub fn call(&self, patience: Duration) -> bool {
+        if self.is_elsewhere() {
+            return false;
+        }
         for seat in &self.seats {
             *seat.lock() = State::Called;
             seat.bell.notify_one();
@@ -149,6 +162,9 @@ impl<T> Seat<T> {
 
 impl<T> Drop for Crew<T> {
     fn drop(&mut self) {
+        if self.is_elsewhere() {
+            return;
+        }
         for seat in &self.seats {
             *seat.lock() = State::Closed;
             seat.bell.notify_one();
@@ -188,9 +204,22 @@ mod tests {
         assert!(crew.call(LONG));
         crew.give([Duration::from_millis(50)]);
         while !matches!(*crew.seats[0].lock(), State::Busy) {}
-        let other = Crew { seats: crew.seats.clone() };
+        let other = Crew { seats: crew.seats.clone(), home: crew.home };
         assert!(!other.call(PATIENCE));
         std::mem::forget(other);
+    }
+
+    #[test]
+    fn a_child_waits_for_no_lock_that_its_parent_held() {
+        let crew = Crew::new(1, |number: usize| number);
+        let child = Crew { seats: crew.seats.clone(), home: crew.home + 1 };
+        let held = crew.seats[0].lock();
+        assert!(!child.call(LONG));
+        drop(child);
+        drop(held);
+        assert!(crew.call(LONG));
+        crew.give([7]);
+        assert_eq!(crew.collect(), [7]);
     }
 
     #[test]
