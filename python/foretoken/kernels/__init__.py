@@ -6,6 +6,9 @@ the CPU is borrowed by the Rust core without a copy; logits on another device go
 
 Logits are C-contiguous float32. Tensors of another floating dtype are converted to float32 first, which costs a copy
 and, from float64, precision; numpy arrays of another dtype are refused.
+
+They leave the interpreter to other threads, which may share the objects, and go on in a forked process. Only an object
+that another thread was using at the moment of a fork is of no use to the child.
 """
 
 from __future__ import annotations
