@@ -12,7 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from benches import _common, compression, exactness, kernels, law, lookup, native, resume, speed, tree
+from benches import _common, compression, exactness, kernels, law, lookup, native, patch, resume, speed, tree
 from foretoken import hub
 
 pytest.importorskip("transformers")
@@ -100,6 +100,16 @@ def test_kernels(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(found["times transformers"] > 1 for found in results["sample"].values())
     assert results["verify"].keys() == {"Coupled", "Rejection", "transformers"}
     assert results["threads"]["times"] > 0
+
+
+def test_patch(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("PIL")
+    results = quick(patch, capsys)
+    assert results.keys() == {"56 × 56, patch 14", "64 × 64, patch 16", "100 → 56", "threads", "asked"}
+    for name, found in results.items():
+        assert all(figures["largest"] <= 1e-5 for figures in found.get("apart", {}).values()), name
+    assert "transformers, Pillow" in results["threads"]
+    assert not [missed for missed in results["asked"]["missed"] if "off by" in missed]
 
 
 def test_resume(capsys: pytest.CaptureFixture[str]) -> None:
