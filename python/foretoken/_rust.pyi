@@ -273,7 +273,7 @@ def patch_grid(
     sizes: Sequence[tuple[int, int]] | None,
     crop: tuple[int, int] | None,
     cut: _Cut,
-) -> _Ids: ...
+) -> tuple[_Ids, _Ids]: ...
 def patchify(
     films: Sequence[NDArray[Any]],
     sizes: Sequence[tuple[int, int]] | None,

@@ -295,8 +295,8 @@ def test_what_cannot_be_put_together_is_refused() -> None:
     refused(ShapeError, "grid has shape", grid=[1, 2, 3])
     refused(ShapeError, "multiples of 2", merge=2)
     refused(ShapeError, "expected rows of a multiple of 225", patch=15)
-    refused(ShapeError, "window has 3 entries, expected 14", window=lambda size: np.ones(3))
-    refused(InvalidArgument, "window is 0", window=lambda size: np.zeros(size))
+    refused(ShapeError, "window has 3 entries, expected 14", stride=7, grid=[[1, 1, 6]], window=lambda size: np.ones(3))
+    refused(InvalidArgument, "window is 0", stride=7, grid=[[1, 1, 6]], window=lambda size: np.zeros(size))
     refused(InvalidArgument, "grid holds 0", grid=[[1, 0, 3]])
     refused(
         InvalidArgument,

@@ -29,6 +29,7 @@ from benches import (
     speed,
     tree,
 )
+from benches import _common, compression, exactness, kernels, law, lookup, native, patch, resume, speed, tree
 from foretoken import hub
 from foretoken.evaluate import kernels as kernel_bench
 from foretoken.evaluate import peers
@@ -197,6 +198,16 @@ def test_llama_cpp_draws_from_the_same_candidates() -> None:
             assert len(drawn) > 5
             assert drawn <= allowed
             assert int(row.argmax()) in drawn
+
+
+def test_patch(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("PIL")
+    results = quick(patch, capsys)
+    assert results.keys() == {"56 × 56, patch 14", "64 × 64, patch 16", "100 → 56", "threads", "asked"}
+    for name, found in results.items():
+        assert all(figures["largest"] <= 1e-5 for figures in found.get("apart", {}).values()), name
+    assert "transformers, Pillow" in results["threads"]
+    assert not [missed for missed in results["asked"]["missed"] if "off by" in missed]
 
 
 def test_resume(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,7 @@ def calls() -> dict[str, Callable[[int], object]]:
     corpus = kernels.SuffixCorpus(20_000)
     suffix, ngram = kernels.Suffix(corpus=corpus), kernels.NGram()
     text = rng.integers(0, 4, 64)
+    picture = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     ids, scores = rng.integers(0, 32, (1, 4, 3)), rng.normal(size=(1, 4, 3)).astype(np.float32)
     for row in range(8):
         suffix.start(row, text)
@@ -67,6 +68,9 @@ def calls() -> dict[str, Callable[[int], object]]:
         "suffix": look_up(suffix),
         "n-gram": look_up(ngram),
         "chains": lambda step: kernels.lattice_chains(ids, scores, n=2),
+        "patches": lambda step: kernels.unpatchify(
+            *kernels.patchify(picture, patch=4, size=8 + step % 2 * 4)[:2], patch=4
+        ),
         "refusal": lambda step: _refused(lambda: suffix.propose(-1, 1)),
     }
 
@@ -82,6 +86,7 @@ COUNTS = {
     "suffix": 300_000,
     "n-gram": 200_000,
     "chains": 100_000,
+    "patches": 20_000,
     "refusal": 20_000,
 }
 

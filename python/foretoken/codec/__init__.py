@@ -1,0 +1,3 @@
+"""Signals to units and back."""
+
+from . import presets as presets

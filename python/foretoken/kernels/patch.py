@@ -12,7 +12,7 @@ import torch
 from .. import _rust
 from ..errors import ArgumentTypeError, ShapeError
 from .arrays import Array, Integers
-from .pictures import Side, Size, empty, films_of, geometry, grids_of, memory_of, numbers, pair, size_of, torch_dtype
+from .pictures import Side, Size, empty, films_of, geometry, grids_of, memory_of, name_of, numbers, pair, size_of
 
 Window: TypeAlias = Callable[[int], np.ndarray]
 Number: TypeAlias = Any  # a dtype of numpy or of torch
@@ -142,15 +142,14 @@ def patchify(
         raise ArgumentTypeError(f"resize is {resize!r}: give one of {', '.join(map(str, Filter))}")
     if not isinstance(rounding, Rounding):
         raise ArgumentTypeError(f"rounding is {rounding!r}: give one of {', '.join(map(str, Rounding))}")
-    films = films_of(images)
+    films, bytewise = films_of(images)
     shapes = [tuple(film.shape) for film in films]
     sizes = None if size is None else [size_of(size, height, width) for _, height, width, _ in shapes]
     cut = geometry(patch, stride, merge, frames, repeat=repeat_last)
     limits = None if crop is None else pair("crop", crop)
-    grid = _rust.patch_grid(shapes, sizes, limits, cut)
-    offsets = np.concatenate([[0], np.cumsum(grid.prod(axis=1))])
+    grid, offsets = _rust.patch_grid(shapes, sizes, limits, cut)
     if scale is None:
-        scale = 1 / 255 if str(films[0].dtype).endswith("uint8") else 1.0
+        scale = 1 / 255 if bytewise else 1.0
     shading = (numbers("mean", mean), numbers("std", std), float(scale))
     width = shapes[0][3] * frames * cut[0][0] * cut[0][1]
     if isinstance(films[0], torch.Tensor):
@@ -160,7 +159,7 @@ def patchify(
             films, sizes=sizes, crop=limits, filter=resize.name, rounding=rounding.name, patch=cut[0], stride=cut[1],
             merge=merge, frames=frames, mean=shading[0], std=shading[1], scale=shading[2],
         )  # fmt: skip
-        rows = rows.to(torch_dtype(dtype if out is None else out.dtype))
+        rows = rows.to(getattr(torch, name_of(dtype if out is None else out.dtype)))
         return Patches(rows if out is None else out.copy_(rows), grid, offsets)  # type: ignore[union-attr]
     rows = empty((int(offsets[-1]), width), dtype) if out is None else out
     memory, kind = memory_of(rows)
@@ -238,7 +237,8 @@ def unpatchify(
     if patches.ndim != 2 or not patches.shape[1] or patches.shape[1] % area:
         raise ShapeError(f"patches has shape {tuple(patches.shape)}, expected rows of a multiple of {area} numbers")
     channels = patches.shape[1] // area
-    windows = (numbers("window", window(cut[0][0])), numbers("window", window(cut[0][1])))
+    shaped = flat if cut[0] == cut[1] else window  # where nothing overlaps, nothing is weighed
+    windows = (numbers("window", shaped(cut[0][0])), numbers("window", shaped(cut[0][1])))
     shapes = _rust.patch_shapes(grids, counts, cut, shading, channels, windows)
     if isinstance(patches, torch.Tensor) and not patches.is_cpu:
         from ..reference.patch import unpatchify as twin

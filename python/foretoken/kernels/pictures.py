@@ -14,11 +14,16 @@ from .arrays import Array
 Side: TypeAlias = int | tuple[int, int]
 Size: TypeAlias = Side | Callable[[int, int], tuple[int, int]]
 
-_TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# By dtype, for a dtype's name takes ten microseconds to ask for.
+_PIXELS = {np.dtype(np.uint8): True, torch.uint8: True, np.dtype(np.float32): False, torch.float32: False}
+_NUMBERS = {
+    np.dtype(np.float32): "float32", torch.float32: "float32", np.dtype(np.float16): "float16",
+    torch.float16: "float16", torch.bfloat16: "bfloat16",
+}  # fmt: skip
 
 
-def films_of(images: Any) -> list[Any]:
-    """Pictures and films as films, in memory of the CPU if they lie there."""
+def films_of(images: Any) -> tuple[list[Any], bool]:
+    """Pictures and films as films, in memory of the CPU if they lie there, and whether they are of bytes."""
     if isinstance(images, (np.ndarray, torch.Tensor)):
         images = [images]
     if not isinstance(images, Sequence) or isinstance(images, (str, bytes)):
@@ -32,7 +37,7 @@ def films_of(images: Any) -> list[Any]:
             image = image.numpy() if image.is_cpu and image.dtype is not torch.bfloat16 else image
         if not isinstance(image, (np.ndarray, torch.Tensor)):
             raise ArgumentTypeError(f"picture {place} is a {type(image).__name__}: give an array, or numpy.asarray(it)")
-        if str(image.dtype).removeprefix("torch.") not in ("uint8", "float32"):
+        if image.dtype not in _PIXELS:
             raise ArgumentTypeError(f"picture {place} is {image.dtype}: convert it to uint8 or float32")
         if image.ndim not in (3, 4):
             shape = tuple(image.shape)
@@ -43,25 +48,28 @@ def films_of(images: Any) -> list[Any]:
                 f"picture {place} is {film.dtype}, the first {films[0].dtype}: give one kind a call"
             )
         films.append(film)
-    return films
+    return films, _PIXELS[films[0].dtype]
 
 
 def geometry(patch: Side, stride: Side | None, merge: int, frames: int, *, repeat: bool) -> Any:
     """How pictures are cut, as the core takes it."""
     sides = pair("patch", patch)
-    for name, number in (("merge", merge), ("frames", frames)):
-        pair(name, number)
-    return sides, sides if stride is None else pair("stride", stride), merge, frames, repeat
+    wide = sides if stride is None else pair("stride", stride)
+    return sides, wide, pair("merge", merge)[0], pair("frames", frames)[0], repeat
 
 
 def pair(name: str, value: Any) -> tuple[int, int]:
     """Height and width."""
-    pair = (value, value) if isinstance(value, (int, np.integer)) else value
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(i, (int, np.integer)) for i in pair):
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not (isinstance(pair[0], _WHOLE) and isinstance(pair[1], _WHOLE)):
         raise ArgumentTypeError(f"{name} is {value!r}: give an integer, or two of them")
-    if min(pair) < 1 or max(pair) >= 2**31:
+    high, wide = int(pair[0]), int(pair[1])
+    if not (0 < high < 2**31 and 0 < wide < 2**31):
         raise InvalidArgument(f"{name} is {value}: give 1 or more")
-    return int(pair[0]), int(pair[1])
+    return high, wide
+
+
+_WHOLE = (int, np.integer)
 
 
 def size_of(size: Size, height: int, width: int) -> tuple[int, int]:
@@ -72,7 +80,7 @@ def size_of(size: Size, height: int, width: int) -> tuple[int, int]:
 def numbers(name: str, values: Any) -> list[float]:
     """One number or several as a list."""
     try:
-        return [float(value) for value in np.atleast_1d(np.asarray(values, dtype=np.float64))]
+        return [float(values)] if isinstance(values, (int, float)) else [float(value) for value in values]
     except (TypeError, ValueError):
         raise ArgumentTypeError(f"{name} is {values!r}: give a number, or a sequence of them") from None
 
@@ -87,28 +95,26 @@ def grids_of(grid: Any) -> list[tuple[int, int, int]]:
     return [(int(time), int(height), int(width)) for time, height, width in array]
 
 
-def torch_dtype(dtype: Any) -> torch.dtype:
-    """The dtype of torch for one of numpy or of torch."""
-    name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else np.dtype(dtype).name
-    if name not in _TORCH:
+def name_of(dtype: Any) -> str:
+    """The name of a dtype, of numpy or of torch, that patches may have."""
+    found = _NUMBERS.get(dtype if isinstance(dtype, (torch.dtype, np.dtype)) else np.dtype(dtype))
+    if found is None:
         raise ArgumentTypeError(f"dtype is {dtype}: give float32, float16 or torch.bfloat16")
-    return _TORCH[name]
+    return found
 
 
 def empty(shape: tuple[int, int], dtype: Any) -> Array:
     """Memory of a dtype: an array for one of numpy, a tensor for one of torch."""
-    kind = torch_dtype(dtype)
-    return torch.empty(shape, dtype=kind) if isinstance(dtype, torch.dtype) else np.empty(shape, np.dtype(dtype))
+    name_of(dtype)
+    return torch.empty(shape, dtype=dtype) if isinstance(dtype, torch.dtype) else np.empty(shape, dtype)
 
 
 def memory_of(rows: Any) -> tuple[np.ndarray, str]:
     """The memory of rows on the CPU as the core takes it, and the name of their dtype."""
     if not isinstance(rows, (np.ndarray, torch.Tensor)) or (isinstance(rows, torch.Tensor) and not rows.is_cpu):
         raise ArgumentTypeError(f"expected an array or a tensor on the CPU, got a {type(rows).__name__}")
-    kind = torch_dtype(rows.dtype)
+    name = name_of(rows.dtype)
     if isinstance(rows, torch.Tensor):
         rows = rows.detach()
-        rows = (rows if kind is torch.float32 else rows.view(torch.uint16)).numpy()
-    elif kind is torch.float16:
-        rows = rows.view(np.uint16)
-    return rows, str(kind).removeprefix("torch.")
+        return (rows if name == "float32" else rows.view(torch.uint16)).numpy(), name
+    return (rows if name == "float32" else rows.view(np.uint16)), name

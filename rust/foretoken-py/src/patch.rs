@@ -4,7 +4,9 @@ use foretoken_core::error::Error;
 use foretoken_core::patch::filter::{Filter, Rounding};
 use foretoken_core::patch::format::{Brain, Format, Half, Single};
 use foretoken_core::patch::{Cut, Film, Paste, Pixel, Plan, Sample, Tone, layout};
-use numpy::{Element, PyArray2, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn, PyUntypedArrayMethods};
+use numpy::{
+    Element, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 
 use crate::arguments::Whole;
@@ -31,7 +33,10 @@ fn shape_of<T: Element>(array: &Borrowed<'_, T>) -> [usize; 4] {
     std::array::from_fn(|axis| array.shape()[axis])
 }
 
-/// The grid (time, height, width) of each film's patches.
+/// The grid (time, height, width) of each film's patches, and where their rows begin and end.
+type Grids<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray1<i64>>);
+
+/// The grids of films.
 #[pyfunction]
 fn patch_grid(
     py: Python<'_>,
@@ -39,11 +44,15 @@ fn patch_grid(
     sizes: Option<Vec<[usize; 2]>>,
     crop: Option<[usize; 2]>,
     cut: Geometry,
-) -> PyResult<Bound<'_, PyArray2<i64>>> {
+) -> PyResult<Grids<'_>> {
     let channels = shapes.first().map_or(1, |shape| shape[3]);
     let found = enter_short(py, || layout(&cut_of(cut), sizes.as_deref(), crop, channels, shapes.iter().copied()))?;
-    let grids: Vec<Vec<i64>> = found.iter().map(|(_, grid)| grid.iter().map(|&size| size as i64).collect()).collect();
-    Ok(PyArray2::from_vec2(py, &grids)?)
+    let numbers: Vec<i64> = found.iter().flat_map(|(_, grid)| grid.map(|size| size as i64)).collect();
+    let mut offsets = vec![0];
+    for grid in numbers.chunks_exact(3) {
+        offsets.push(offsets[offsets.len() - 1] + grid.iter().product::<i64>());
+    }
+    Ok((numbers.into_pyarray(py).reshape([found.len(), 3])?, offsets.into_pyarray(py)))
 }
 
 /// Writes the patches of films to `out`.
