@@ -25,11 +25,11 @@ from benches import (
     law,
     lookup,
     native,
+    patch,
     resume,
     speed,
     tree,
 )
-from benches import _common, compression, exactness, kernels, law, lookup, native, patch, resume, speed, tree
 from foretoken import hub
 from foretoken.evaluate import kernels as kernel_bench
 from foretoken.evaluate import peers
