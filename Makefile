@@ -18,6 +18,9 @@ INSTALLED := $(VENV)/.foretoken-installed
 BUILT := $(VENV)/.foretoken-built
 TOOLS := $(VENV)/.foretoken-tools
 
+# Models of what threads share, apart from other builds. Not optimised: that takes longer than it saves.
+MODELS := RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom CARGO_PROFILE_TEST_OPT_LEVEL=0
+
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 .DEFAULT_GOAL := help
@@ -34,6 +37,7 @@ demo: $(BUILT) ## Install what is needed, the first time, and write a story with
 
 test: check ## Build everything and run every check and every test
 	cargo test $(LOCKED)
+	$(MODELS) cargo test $(LOCKED) --package foretoken-core --lib models
 	$(BIN)/python -m pytest
 
 check: setup ## Formatters, linters and type checkers only

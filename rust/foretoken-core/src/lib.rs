@@ -33,4 +33,8 @@ mod rows;
 mod shared;
 pub mod stop;
 pub mod suffix;
+mod sync;
 pub mod wave;
+
+#[cfg(all(test, loom))]
+mod models;

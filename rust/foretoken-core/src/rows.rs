@@ -1,9 +1,10 @@
 //! The rows of a drafter: texts known by a number, each behind its own lock.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::PoisonError;
 
 use crate::error::{Error, Result};
+use crate::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 /// The most tokens one draft may have.
 pub const MAX_DRAFT: usize = 1 << 16;

@@ -4,10 +4,12 @@
 //! look-up takes little longer than that number takes from core to core. Here each thread has a lock of its own (or shares it with
 //! few), and who changes the value takes them all.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
+use std::sync::{PoisonError, TryLockError};
 
-const SHARDS: usize = 16;
+use crate::sync::{Arc, RwLock, RwLockReadGuard, thread_number};
+
+/// Two show a model all there is to see.
+const SHARDS: usize = if cfg!(all(test, loom)) { 2 } else { 16 };
 
 /// As far apart as processors fetch memory: two lines of 64 bytes.
 #[derive(Debug)]
@@ -61,15 +63,11 @@ impl<T> Shared<T> {
     }
 
     fn shard(&self) -> &RwLock<Arc<T>> {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
-        }
-        &self.shards[THREAD.with(|&thread| thread % SHARDS)].0
+        &self.shards[thread_number() % SHARDS].0
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -43,7 +43,8 @@ pub fn run(data: &[u8]) {
         4 | 5 => (Rule::Rejection, few.laws()),
         _ => (Rule::Block, few.laws()),
     };
-    let logits: Vec<f32> = (0..(places + 1) * vocabulary).map(|_| bytes.score()).collect();
+    let mut logits: Vec<f32> = (0..(places + 1) * vocabulary).map(|_| bytes.score()).collect();
+    agree(&mut logits, &tokens, parents.as_deref().unwrap_or(&[]), vocabulary);
     let locks = [&past];
     let draft = Draft { tokens: &tokens, places, lengths: Some(&lengths), parents: parents.as_deref(), laws, rule };
     let before = past.lock().unwrap().tokens().to_vec();
@@ -92,6 +93,20 @@ fn batch<'a>(
     history: &'a [&'a Mutex<History>],
 ) -> Batch<'a> {
     Batch { logits, count: 1, seeds, positions, rows: None, history: Some(history), logprobs: None, threads: 1 }
+}
+
+/// Makes a model of the rows: guesses that end the same text are followed by the same logits.
+fn agree(logits: &mut [f32], tokens: &[i64], parents: &[i64], vocabulary: usize) {
+    let mut texts: Vec<Vec<i64>> = Vec::new();
+    for (place, (&token, &parent)) in tokens.iter().zip(parents).enumerate() {
+        // A parent that stands behind is refused.
+        let before = usize::try_from(parent).ok().and_then(|parent| texts.get(parent));
+        let text = [before.map_or(&[][..], Vec::as_slice), &[token]].concat();
+        if let Some(first) = texts.iter().position(|known| *known == text) {
+            logits.copy_within((first + 1) * vocabulary..(first + 2) * vocabulary, (place + 1) * vocabulary);
+        }
+        texts.push(text);
+    }
 }
 
 /// Laws of few tokens.

@@ -5,9 +5,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::sync::{Arc, Condvar, Instant, Mutex, MutexGuard, spin_loop, thread};
 
 /// How long a caller waits for an answer; a helper that sleeps on a core of its own needs 5 to 50 µs.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(60);
@@ -175,10 +176,10 @@ impl<T> Drop for Crew<T> {
 /// A short wait by spinning; a long one lets others have the core.
 pub(crate) fn rest(looks: &mut u32) {
     *looks += 1;
-    if *looks < LOOKS { std::hint::spin_loop() } else { thread::yield_now() }
+    if *looks < LOOKS { spin_loop() } else { thread::yield_now() }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -7,7 +7,7 @@
 
 mod cache;
 pub mod config;
-mod crew;
+pub(crate) mod crew;
 pub mod draft;
 mod forward;
 pub mod matrix;
@@ -16,7 +16,7 @@ mod pays;
 mod pointwise;
 mod product;
 pub mod session;
-mod team;
+pub(crate) mod team;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -3,11 +3,10 @@
 //! Between two phases each hands its part to all others and waits for theirs. A phase lasts microseconds, so they
 //! wait by spinning, and give way to others only when a wait is long.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
+use std::sync::PoisonError;
 
 use crate::native::crew::rest;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering, RwLock, thread};
 
 /// What the threads of one forward share.
 #[derive(Default)]
@@ -83,7 +82,7 @@ pub(crate) fn share(count: usize, unit: usize, threads: usize, index: usize) -> 
     edge(index)..edge(index + 1)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
