@@ -3,6 +3,7 @@
     python benches/speed.py                      # everything, minutes
     python benches/speed.py --only plain         # the plain loop against transformers.generate
     python benches/speed.py --only drafters --model manual
+    python benches/speed.py --torch              # models run by PyTorch instead of the core
 
 Contenders take turns in one process on the same weights; the median of the repeats counts. `--only` names parts.
 """
@@ -29,9 +30,9 @@ from foretoken.recipes.language import LanguageConfig
 _CORPUS_BYTES = 2**28
 
 
-def plain(model: str, peer: Peer, *, prompts: Sequence[str], repeats: int, tokens: int) -> Report:
+def plain(model: str, peer: Peer, *, prompts: Sequence[str], repeats: int, tokens: int, run: decoding.Kind) -> Report:
     """Our loop with nothing drafted against `transformers.generate` on the same weights."""
-    pipeline, ids = decoding.opened(model, prompts)
+    pipeline, ids = decoding.opened(model, prompts, kind=run)
     rows, results = [], {}
     for kind, sampler in decoding.SAMPLERS.items():
         contenders = {
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser.add_argument("--prompts", type=int, default=8, help="held-out prompts, unpicked (default: 8)")
     parser.add_argument("--corpus", action="store_true", help="let Suffix look into the training text, too")
     parser.add_argument("--data", type=Path, help="data folder, for --corpus")
+    parser.add_argument("--torch", action="store_true", help="run the models in PyTorch instead of the core")
     options = _common.parsed(parser, arguments)
     if options.quick:
         options.model, options.repeats, options.tokens, options.prompts = [_common.tiny_folder()], 1, 8, 2
@@ -103,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
             "prompts": _common.texts(folder.name, options.prompts),
             "repeats": options.repeats,
             "tokens": options.tokens,
+            "run": ft.Llama if options.torch else ft.Native,
         }
         wanted = options.only or parts
         corpus = corpus_of(model, _common.data_folder(options.data)) if options.corpus else None
@@ -115,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> Report:
             runs["drafters"] = partial(decoding.drafters, corpus=corpus, peers=peer.contenders(options.tokens))
         reports.append(joined(folder.name, [runs[name](model, **keys) for name in wanted]))
     found = (goal for report in reports for goal in goals(report.name, report.results))
-    return _common.finish(joined("speed", [*reports, asked(found)]), options)
+    name = "speed_torch" if options.torch else "speed"
+    return _common.finish(joined(name, [*reports, asked(found)]), options)
 
 
 if __name__ == "__main__":

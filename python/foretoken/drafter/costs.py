@@ -38,9 +38,16 @@ class ForwardCosts:
         self._seconds: dict[int, float] = {}
 
     def note(self, width: int, seconds: float) -> None:
-        """Learn one measurement; a hiccup counts at most double."""
+        """Learn one measurement; a hiccup counts at most double.
+
+        A quick forward tells more than a slow one, which the machine may have held up; and a plain forward that is
+        believed slow would make every draft look worth its cost, so that it is never measured again.
+        """
         known = self._seconds.get(width)
-        self._seconds[width] = seconds if known is None else known + 0.15 * (min(seconds, 2 * known) - known)
+        if known is not None:
+            weight = 0.7 if seconds < known else 0.15
+            seconds = known + weight * (min(seconds, 2 * known) - known)
+        self._seconds[width] = seconds
 
     def of(self, width: int) -> float:
         """The expected seconds; widths never seen are extrapolated from the nearest one."""

@@ -16,6 +16,7 @@ _REACH = 2  # length of the first drafts; doubles whenever one that long was rig
 _MARGIN = 1.05  # a draft must promise this much, for timings are noisy
 _REST = 16  # forwards after which a drafter that was switched off is tried again; doubles with each failure
 _LONGEST_REST = 1024
+_SELDOM = 4  # while all that was ever said is at rest, a drafter is asked only so often: asking costs, too
 _FREE = DraftCosts()  # of guesses that were made already
 
 
@@ -28,6 +29,15 @@ class Pace:
         self._reach = min(_REACH, maximum)
         self._rest = 0
         self._next_rest = _REST
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the next draft will be none."""
+        return self._rest > 0
+
+    def wait(self) -> None:
+        """Let a forward pass without a draft."""
+        self._rest -= 1
 
     def learn(self, drafted: int, accepted: int) -> None:
         """Count a judged draft: its first `accepted` guesses were right, the next one, if any, was wrong."""
@@ -43,8 +53,8 @@ class Pace:
 
     def length(self, costs: ForwardCosts, draft: DraftCosts, maximum: int) -> int:
         """The draft length with the highest expected tokens a second, 0 if drafting does not pay."""
-        if self._rest > 0:
-            self._rest -= 1
+        if self.is_resting:
+            self.wait()
             return 0
         best, best_speed = 0, _MARGIN / costs.of(1)
         expected, survives, rate = 1.0, 1.0, _PRIOR
@@ -96,6 +106,7 @@ class AdaptiveSession:
         self._record = self._pace(0)  # of guesses without evidence: what a model says
         self._own_costs = DraftCosts()
         self._opened = False
+        self._skipped = 0  # forwards in a row for which the drafter was not asked
         self.start, self.extend, self.stop = session.start, session.extend, session.stop
 
     def _pace(self, evidence: int) -> Pace:
@@ -107,6 +118,14 @@ class AdaptiveSession:
     def propose(self, rows: Sequence[int], k: int) -> list[Draft]:
         """Guess as many ids as are expected to pay, at most `k`."""
         only_record = len(self._paces) == 1  # then ask for no more than pays
+        if not only_record and self._skipped < _SELDOM - 1:
+            said = [pace for pace in self._paces.values() if pace is not self._record]
+            if all(pace.is_resting for pace in said):
+                self._skipped += 1
+                for pace in said:
+                    pace.wait()
+                return [NOTHING] * len(rows)
+        self._skipped = 0
         budget = self._record.length(self._costs, self._own_costs, k) if only_record else k
         if budget == 0:
             return [NOTHING] * len(rows)

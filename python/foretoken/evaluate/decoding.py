@@ -52,23 +52,25 @@ Extra = Mapping[str, Callable[[Sampler], Callable[[np.ndarray], int]]]
 """Peers: name → function that is given a sampler and returns a contender."""
 
 
-def opened(
-    model: str, prompts: Sequence[str] | None, *, kind: Callable[[LlamaModule], CausalModel] = Native
-) -> tuple[Pipeline, list[np.ndarray]]:
+Kind = Callable[[LlamaModule], CausalModel]
+"""What runs a model, as for `load`."""
+
+
+def opened(model: str, prompts: Sequence[str] | None, *, kind: Kind = Native) -> tuple[Pipeline, list[np.ndarray]]:
     """A model and its prompts as ids, each cut to an eighth of the context; `kind` is as for `load`."""
     pipeline = hub.load(model, model=kind)
     longest = max(1, pipeline.model.context // 8)
     return pipeline, [pipeline.codec.encode(text)[:longest] for text in prompts or OPENINGS]
 
 
-def lineup(model: str, pipeline: Pipeline, corpus: Any = None) -> dict[str, Drafter]:
-    """Every drafter that this model can have."""
+def lineup(model: str, pipeline: Pipeline, corpus: Any = None, *, run: Kind = Native) -> dict[str, Drafter]:
+    """Every drafter that this model can have; small models are run by `run`."""
     found: dict[str, Drafter] = {"NGram": NGram(), "Suffix": Suffix()}
     if corpus is not None:
         found["Suffix, corpus"] = Suffix(corpus=corpus)
     found["EarlyExit"] = EarlyExit(max(1, len(pipeline.model.layers) // 4))
     try:
-        found["SmallModel"] = hub.small_model(model)
+        found["SmallModel"] = hub.small_model(model, model=run)
     except UnknownModel:
         return found
     found["Several"] = Several(found.get("Suffix, corpus", found["Suffix"]), found["SmallModel"])
@@ -94,14 +96,14 @@ def writer(
 def settings(pipeline: Pipeline, prompts: Sequence[np.ndarray], *, tokens: int, repeats: int) -> dict[str, Any]:
     """What every benchmark here states."""
     return {
-        "model": pipeline.name, "dtype": "float32", "batch": 1, "prompts": len(prompts),
+        "model": pipeline.name, "kind": type(pipeline.model).__name__, "dtype": "float32", "batch": 1, "prompts": len(prompts),
         "prompt length": lengths(prompts), "tokens": tokens, "repeats": repeats, "warm-up": 1,
     }  # fmt: skip
 
 
 def drafters(
     model: str = "tales", *, prompts: Sequence[str] | None = None, repeats: int = 5, tokens: int = 128,
-    corpus: Any = None, peers: Extra | None = None,
+    corpus: Any = None, peers: Extra | None = None, run: Kind = Native,
 ) -> Report:  # fmt: skip
     """Tokens a second with each drafter, against the same loop with none.
 
@@ -112,13 +114,14 @@ def drafters(
         tokens: to add to each prompt.
         corpus: a `SuffixCorpus` for `Suffix` to look into as well, or None.
         peers: contenders from elsewhere, measured in turn with ours.
+        run: what runs the model and the small one, as for `load`.
     """
-    pipeline, ids = opened(model, prompts)
+    pipeline, ids = opened(model, prompts, kind=run)
     tables, results = [], {}
     for kind, sampler in SAMPLERS.items():
         seen: dict[str, list[Stats]] = {"plain": []}
         contenders = {"plain": writer(pipeline, sampler, tokens, None, seen["plain"])}
-        for name, drafter in lineup(model, pipeline, corpus).items():
+        for name, drafter in lineup(model, pipeline, corpus, run=run).items():
             seen[name] = []
             contenders[name] = writer(pipeline, sampler, tokens, drafter, seen[name])
         contenders |= {name: peer(sampler) for name, peer in (peers or {}).items()}
@@ -149,9 +152,10 @@ def wrong(
     prompts: Sequence[str] | None = None,
     repeats: int = 5,
     tokens: int = 128,
+    run: Kind = Native,
 ) -> Report:
     """What a drafter costs that is never right: quiet, sure of itself, or a small model without training."""
-    pipeline, ids = opened(model, prompts)
+    pipeline, ids = opened(model, prompts, kind=run)
     rows, results = [], {}
     for kind, sampler in SAMPLERS.items():
         texts = [
@@ -164,7 +168,7 @@ def wrong(
             seen[name] = []
             drafter = AlwaysWrong(ids, texts, vocab_size=pipeline.model.vocab_size, evidence=evidence)
             contenders[name] = writer(pipeline, sampler, tokens, drafter, seen[name])
-        untrained = _untrained(pipeline)
+        untrained = _untrained(pipeline, run)
         seen["an untrained model"] = []
         contenders["an untrained model"] = writer(pipeline, sampler, tokens, untrained, seen["an untrained model"])
         timings = alternate(contenders, ids, repeats=repeats)
@@ -180,10 +184,10 @@ def wrong(
     return Report("wrong", settings(pipeline, ids, tokens=tokens, repeats=repeats), [table], results)
 
 
-def _untrained(pipeline: Pipeline) -> Drafter:
+def _untrained(pipeline: Pipeline, run: Kind) -> Drafter:
     module = LlamaModule(dataclasses.replace(pipeline.model.config, num_hidden_layers=1))
     module.initialise(torch.Generator().manual_seed(1))
-    return SmallModel(Native(module))
+    return SmallModel(run(module))
 
 
 def overhead(
@@ -192,9 +196,10 @@ def overhead(
     prompts: Sequence[str] | None = None,
     repeats: int = 5,
     tokens: int = 128,
+    run: Kind = Native,
 ) -> Report:
     """Microseconds a token, by part: the model's forwards, the drafter, choice and verification, and the rest."""
-    pipeline, ids = opened(model, prompts)
+    pipeline, ids = opened(model, prompts, kind=run)
     rows, results = [], {}
     for kind, sampler in SAMPLERS.items():
         for name, drafter in {"plain": None, "NGram": NGram(), "Suffix": Suffix()}.items():
@@ -224,10 +229,10 @@ def overhead(
 
 def batch(
     model: str = "tales", *, prompts: Sequence[str] | None = None, repeats: int = 5, tokens: int = 128,
-    rows: int = 8,
+    rows: int = 8, run: Kind = Native,
 ) -> Report:  # fmt: skip
     """Tokens a second of a ragged batch against the same prompts one after another."""
-    pipeline, ids = opened(model, prompts)
+    pipeline, ids = opened(model, prompts, kind=run)
     ids = [ids[i % len(ids)] for i in range(rows)]
     lines, results = [], {}
     for kind, sampler in SAMPLERS.items():

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +46,11 @@ class Timing:
         return self.tokens_per_second / other.tokens_per_second
 
 
+_SETTLE = 0.02
+"""Seconds before each timing: threads of PyTorch go on spinning for some milliseconds after their last work, and what
+came next on two threads, a native model after `generate`, took twice as long."""
+
+
 def alternate(
     contenders: Mapping[str, Callable[[Item], int]], items: Sequence[Item], *, repeats: int = 5, warmup: int = 1
 ) -> dict[str, Timing]:
@@ -78,6 +83,7 @@ def alternate(
         for index, item in enumerate(items):
             shift = (repeat + index) % len(names)
             for name in names[shift:] + names[:shift]:
+                sleep(_SETTLE)
                 started = perf_counter()
                 tokens = contenders[name](item)
                 timings[name].seconds[index].append(perf_counter() - started)

@@ -20,7 +20,8 @@ from .guesses import Guesses
 from .protocol import Request
 from .verifier import Coupled, Rejection, Verifier
 
-_UNDRAFTED = 2  # first forwards without guesses, so that the cost of a plain one is known
+_UNDRAFTED = 3  # first forwards without guesses, so that the cost of a plain one is known
+_DRAFTED = 16  # forwards with guesses after which a plain one is measured again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +115,7 @@ class _Loop:
         self.fixed_width = None if width is None else width + 1
         self.texts = [p.tolist() for p in self.prompts] if request.sampler.processor is not None else None
         self.costs = ForwardCosts()
+        self.drafted = 0  # forwards since the last plain one
         self.drafting = self._open_drafter()
 
     def _open_drafter(self) -> DraftSession | None:
@@ -192,7 +194,9 @@ class _Loop:
         width = tokens.shape[1]
         self._check_logits(logits, len(self.rows), width)
         seconds = perf_counter() - started
-        self.costs.note(width, seconds)
+        self.drafted = 0 if guesses is None else self.drafted + 1
+        if self.stats.forwards > 1:  # the first one behind the prompt starts threads and fills caches
+            self.costs.note(width, seconds)
         self.stats.forwards += 1
         self.stats.row_forwards += len(self.rows)
         self.stats.seconds["model"] += seconds
@@ -207,7 +211,11 @@ class _Loop:
 
     def _draft(self) -> Guesses | None:
         """Guesses for the open rows, or None if there are none at all."""
-        if self.drafting is None or (self.stats.forwards <= _UNDRAFTED and not isinstance(self.strategy.length, int)):
+        if self.drafting is None:
+            return None
+        if isinstance(self.strategy.length, Adaptive) and (
+            self.stats.forwards <= _UNDRAFTED or self.drafted >= _DRAFTED
+        ):
             return None
         started = perf_counter()
         # A guess for the last unit of a row is a forward for nothing.
