@@ -58,6 +58,9 @@ impl Chance for Noise {
 /// No Gumbel number makes up for a larger shortfall: the largest is 22.874.
 const REACH: f64 = 22.9;
 
+/// How near to the maximum a chunk's own lies that is drawn before the others.
+const NEAR: f64 = -3.0;
+
 /// The best score so far, and the second best.
 struct Lead {
     token: u32,
@@ -124,9 +127,13 @@ fn best_of_row<V: Logit>(row: Row<V>, temperature: f64, place: Place) -> Choice 
             }
         }
     };
-    // The chunk of the maximum first: it raises the bar for all others, in whatever order the logits stand.
+    // The chunk of the maximum first, then those that come near it: they raise the bar for all others, in whatever order
+    // the logits stand.
     let first = row.chunks.iter().position(|maximum| *maximum == row.max()).unwrap_or(0);
     visit(first);
-    (0..row.chunks.len()).filter(|&chunk| chunk != first).for_each(visit);
+    let near = |chunk: &usize| score(row.chunks[*chunk]) >= NEAR;
+    let others = || (0..row.chunks.len()).filter(|&chunk| chunk != first);
+    others().filter(near).for_each(&mut visit);
+    others().filter(|chunk| !near(chunk)).for_each(&mut visit);
     lead.choice()
 }
