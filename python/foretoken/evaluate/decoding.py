@@ -96,7 +96,8 @@ def writer(
 def settings(pipeline: Pipeline, prompts: Sequence[np.ndarray], *, tokens: int, repeats: int) -> dict[str, Any]:
     """What every benchmark here states."""
     return {
-        "model": pipeline.name, "kind": type(pipeline.model).__name__, "dtype": "float32", "batch": 1, "prompts": len(prompts),
+        "model": pipeline.name, "kind": type(pipeline.model).__name__, "dtype": "float32", "batch": 1,
+        "prompts": len(prompts),
         "prompt length": lengths(prompts), "tokens": tokens, "repeats": repeats, "warm-up": 1,
     }  # fmt: skip
 
