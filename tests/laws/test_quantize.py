@@ -57,6 +57,32 @@ def test_a_large_book_is_searched_exactly(kind: str) -> None:
     np.testing.assert_array_equal(found.ids, again.ids)
 
 
+@pytest.mark.parametrize("scales", [(1e37, 1e-40), (1e-40, 1e37), (1e37, 1e37), (1e20, 1.0), (1e-40, 1e-40)])
+@pytest.mark.parametrize("width", [3, 20])
+def test_numbers_at_the_ends_of_their_range(scales: tuple[float, float], width: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors, codebook = ((rng.normal(size=(9, width)) * scale).astype(np.float32) for scale in scales)
+    found = kernels.nearest(vectors, codebook, k=3)
+    ids, distances = reference.nearest(torch.from_numpy(vectors), torch.from_numpy(codebook), k=3)
+    np.testing.assert_array_equal(found.ids, ids.numpy())
+    np.testing.assert_array_equal(found.distances, distances.numpy())
+
+
+def test_what_lies_elsewhere_is_searched_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of tensors on other devices, walked on this one."""
+    rng = np.random.default_rng(0)
+    vectors, books = numbers(rng, "spread", 2, 5, 4), numbers(rng, "spread", 3, 9, 4)
+    here = kernels.nearest(vectors, books[0]), kernels.nearest(vectors, books[0], k=2)
+    ids = kernels.residual_encode(vectors, books)
+    monkeypatch.setattr("foretoken.kernels.quantize.away", lambda *_: torch.device("cpu"))
+    tensor = torch.from_numpy(vectors)
+    there = kernels.nearest(tensor, books[0]), kernels.nearest(tensor, books[0], k=2)
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+        np.testing.assert_array_equal(one.distances, other.distances)
+    np.testing.assert_array_equal(kernels.residual_encode(tensor, books), ids)
+
+
 def test_among_equal_codes_the_lowest_is_nearest() -> None:
     codebook = np.ones((500, 24), dtype=np.float32)
     found = kernels.nearest(np.zeros((7, 24), dtype=np.float32), codebook, k=4)

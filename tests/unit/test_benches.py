@@ -26,6 +26,7 @@ from benches import (
     lookup,
     native,
     patch,
+    quantize,
     resume,
     speed,
     tree,
@@ -226,7 +227,14 @@ def test_lookup(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["compression", "lookup", "native", "speed"])
+def test_quantize(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(quantize, capsys)
+    assert results.keys() == {"nearest", "residual", "fsq", "packing", "colours", "sound", "round trips", "asked"}
+    assert all(found["ids_that_differ_from_float64"]["ours"] == 0 for found in results["nearest"].values())
+    assert results["packing"]["pack 10 bits"]["ours"]["ids_per_second"] > 0
+
+
+@pytest.mark.parametrize("name", ["compression", "lookup", "native", "quantize", "speed"])
 def test_a_bench_is_a_script(name: str, tmp_path: Path) -> None:
     """It finds the tests' models from any folder, and does not stand in the way of a module of its own name."""
     script = _common.ROOT / "benches" / f"{name}.py"

@@ -139,12 +139,13 @@ impl Search {
                 self.rounded.take(book.level, packed, vectors, book.width);
                 self.rows.resize_with(rows.next_multiple_of(bytes::TILE), || Candidates::new(self.k));
                 for (index, (row, &size)) in self.rows.iter_mut().zip(&self.rounded.sizes).enumerate() {
-                    row.start(index < rows && packed.bounds.measure(size));
+                    row.start(index < rows && packed.bounds.measure(size), size.square);
                 }
                 bytes::scan(book.level, book, packed, vectors, &self.rounded, &mut self.rows);
-                let worked = self.settle(book, vectors);
-                // A distance costs about as much as comparing this many codes in f32.
-                self.coarse = worked > rows * (8 + self.k + book.count() / 32);
+                let offered = self.settle(book, vectors);
+                // What bytes spare, as a number of codes that could be offered in the same time.
+                let spared = book.count() * book.width / (20 * (book.width / 8 + 60));
+                self.coarse = offered > rows * (8 + self.k + spared);
             }
             _ => {
                 let packed = book.panels.get_or_init(|| Panels::pack(book.codes, book.width));
@@ -152,7 +153,7 @@ impl Search {
                 self.sizes.extend(vectors.chunks_exact(book.width).map(panels::size));
                 self.rows.resize_with(rows, || Candidates::new(self.k));
                 for (row, &size) in self.rows.iter_mut().zip(&self.sizes) {
-                    row.start(packed.bounds.measure(size));
+                    row.start(packed.bounds.measure(size), size.square);
                 }
                 scores::scan(book.level, book, packed, vectors, &self.sizes, &mut self.rows);
                 self.settle(book, vectors);
@@ -160,7 +161,7 @@ impl Search {
         }
     }
 
-    /// Works out distances; gives how many.
+    /// Works out distances; gives how many codes were offered.
     fn settle(&mut self, book: &Book, vectors: &[f32]) -> usize {
         let rows = self.rows.iter_mut().zip(vectors.chunks_exact(book.width));
         rows.map(|(row, vector)| row.finish(book, vector)).sum()

@@ -2,9 +2,12 @@
 //!
 //! All in whole numbers, so that the same pixels give the same palette everywhere, in whatever order they come.
 
+use fearless_simd::dispatch;
+
 use super::{Colour, MAX_COLOURS, Palette, number};
 use crate::error::{Error, Result};
 use crate::parallel::{spread, threads_of};
+use crate::simd::LEVEL;
 
 /// Colours of a share.
 const UNIT: usize = 1024;
@@ -103,12 +106,12 @@ fn moved(all: &[Counted], palette: &[Colour], threads: usize) -> Result<Vec<Colo
     let search = Palette::new(palette)?;
     let parts = spread(all.len(), UNIT, threads, |range| {
         let mut sums = vec![[0_u64; 4]; palette.len()];
-        for &(colour, pixels) in &all[range] {
+        dispatch!(*LEVEL, _simd => for &(colour, pixels) in &all[range] {
             let sums = &mut sums[search.nearest(colour) as usize];
             for (sum, part) in sums.iter_mut().zip(colour.map(u64::from).into_iter().chain([1])) {
                 *sum += part * pixels;
             }
-        }
+        });
         sums
     });
     let total = |id: usize, channel: usize| parts.iter().map(|sums| sums[id][channel]).sum::<u64>();

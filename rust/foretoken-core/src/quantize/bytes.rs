@@ -88,7 +88,7 @@ impl BytePanels {
         // The offset of four bytes at once.
         let word = |&[a, b, c, d]: &[i8; 4]| u32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]) ^ 0x8080_8080;
         words.extend(rounded.fours(vector.len()).map(word));
-        (rounded.scale, Size::new(vector.len(), rounded.norm + rounded.lost, rounded.lost))
+        (rounded.scale, Size::new(vector.len(), rounded.norm, rounded.lost))
     }
 }
 
@@ -269,7 +269,7 @@ mod avx512 {
                         let half = f32x16::simd_from(avx512, packed.halves[panel + p].0);
                         for r in 0..TILE {
                             let sum = f32x16::simd_from(avx512, _mm512_cvtepi32_ps(sums[r][p]));
-                            scores[r][p] = (sum * f32x16::splat(avx512, -rows.scales[row + r])).mul_add(scale, half);
+                            scores[r][p] = half - sum * f32x16::splat(avx512, rows.scales[row + r]) * scale;
                         }
                     }
                     let at = At { book, panel, row, vectors, sizes: &rows.sizes };

@@ -35,16 +35,18 @@ pub(super) struct Size {
     pub lost: f32,
     /// How far half its distance from zero can be off.
     pub base: f32,
+    /// Its squared norm.
+    pub square: f64,
 }
 
 impl Size {
-    /// The size of a vector (width) of that norm.
+    /// The size of a vector (width) of that norm, which lost so much.
     ///
     /// A distance in f64 is off by less than (width + 2)·2⁻⁵³ of what it adds up, at most twice `|v|² + |c|²`; what the code has
     /// to do with that is little beside the rounding of scores.
     pub fn new(width: usize, norm: f64, lost: f64) -> Self {
         let base = (4 * width + 16) as f64 * 2.0_f64.powi(-53) * norm * norm;
-        Self { norm: above(norm), lost: above(lost), base: above(base) }
+        Self { norm: above(norm + lost), lost: above(lost), base: above(base), square: norm * norm }
     }
 }
 
@@ -74,7 +76,7 @@ impl Bounds {
 
     /// Whether the scores of such a vector stay within f32.
     pub fn measure(&self, size: Size) -> bool {
-        self.largest <= LARGEST && f64::from(size.norm) * self.largest <= LARGEST * LARGEST
+        self.largest <= LARGEST && f64::from(size.norm) <= LARGEST
     }
 }
 

@@ -3,6 +3,7 @@
 //! `f(x) = sign(x) ln(1 + 255|x|) / ln 256` is cut into 256 steps of which the outermost are half as wide, and a code stands
 //! for the middle of its step: code i for `f(x) = 2i/255 - 1`. There is no code for silence: 127 and 128 are ∓0.0000862.
 
+use std::f64::consts::LN_2;
 use std::sync::LazyLock;
 
 use super::{Coded, clipped};
@@ -41,7 +42,7 @@ impl Tables {
     fn new() -> Self {
         // The inverse of f at steps / 255; with an exponential of our own, so that all machines have the same bits.
         let inverse = |steps: i32| {
-            let size = (exp(f64::from(steps.abs()) * (256_f64.ln() / 255.0)) - 1.0) / 255.0;
+            let size = (exp(f64::from(steps.abs()) * (8.0 * LN_2 / 255.0)) - 1.0) / 255.0;
             (size * f64::from(steps.signum())) as f32
         };
         let values = std::array::from_fn(|id| inverse(2 * id as i32 - 255));
