@@ -100,4 +100,4 @@ def test_a_leak_is_seen() -> None:
     """The control: what `sample` returned, kept."""
     kept: list[object] = []
     call = calls()["sample"]
-    assert grown(lambda step: kept.append(call(step)), 20_000) > ALLOWED
+    assert grown(lambda step: kept.append(call(step)), 200_000) > ALLOWED  # more than was freed before

@@ -31,7 +31,7 @@ from tests.unit.test_text import byte_level
 
 PROMPT = [5, 3, 8, 5, 3, 8, 5, 3]
 ROW = np.random.default_rng(0).normal(size=(1, 48)).astype(np.float32)
-ELSEWHERE = {"ForetokenError", "HuggingFace"}
+ELSEWHERE = {"ForetokenError", "HuggingFace", "kernels.TokenShard"}
 """Public classes whose pickling is tested where their other tests are."""
 
 
@@ -126,12 +126,17 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         repr,
     ),
     "kernels.Compiled": (lambda: kernels.compile_sampler(Sampler(top_p=0.5, min_p=0.1), vocab_size=48), sampled),
+    "kernels.Coded": (lambda: kernels.Coded(np.array([3, 1]), 1), repr),
+    "kernels.Filter": (lambda: list(kernels.Filter), repr),
     "kernels.History": (past, lambda history: (sampled(history=history), history.prompt_length, history.mu)),
     "kernels.NGram": (lambda: index(kernels.NGram()), looked_up),
     "kernels.NativeModel": (
         lambda: native()._core,
-        lambda core: repr(core.open(1, 8, 2).forward(IDS[0, :1], None, False)),
+        lambda core: repr(core.open(1, 8, 0, 2).forward(IDS[0, :1], None, False)),
     ),
+    "kernels.Nearest": (lambda: kernels.nearest(ROW.reshape(-1, 4), ROW.reshape(-1, 4)[:3]), repr),
+    "kernels.Patches": (lambda: kernels.patchify(np.zeros((4, 6, 3), np.uint8), patch=2), repr),
+    "kernels.Rounding": (lambda: list(kernels.Rounding), repr),
     "kernels.StopStrings": (lambda: kernels.StopStrings([b"END", b"."]), lambda stop: stop.feed(0, b"the END.")),
     "kernels.Suffix": (lambda: index(kernels.Suffix(corpus=corpus())), looked_up),
     "kernels.Tree": (lambda: kernels.lattice_tree(IDS, SCORES, nodes=4), repr),
@@ -211,7 +216,7 @@ class Work:
         self.suffix, self.ngram = kernels.Suffix(corpus=self.corpus), kernels.NGram()
         for drafter in (self.suffix, self.ngram):
             drafter.start(0, rng.integers(0, 4, 50))
-        self.session = model.open(1, 64, 2)
+        self.session = model.open(1, 64, 0, 2)
         self.steps = 0
 
     def step(self) -> bytes:
