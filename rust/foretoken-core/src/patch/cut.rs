@@ -1,6 +1,7 @@
 //! Films to rows of patches.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use fearless_simd::dispatch;
 
@@ -103,11 +104,7 @@ pub fn patchify<P: Sample, F: Format>(films: &[Film<'_, P>], plan: &Plan<'_>, ou
     if out.len() != expected {
         return Err(Error::Size { name: "out", unit: "entries", given: out.len(), expected });
     }
-    let scalings: Vec<Scaling<P::Weight>> = films
-        .iter()
-        .zip(&found)
-        .map(|(film, (region, _))| Scaling::new::<P>(plan, [film.shape[1], film.shape[2]], region))
-        .collect();
+    let scalings = scalings::<P>(films, plan, &found);
     let bands = bands(&plan.cut, width, found.iter().map(|(_, grid)| *grid), out);
     spread(bands, plan.threads, |bands| {
         let mut resizer = Resizer::default();
@@ -116,7 +113,7 @@ pub fn patchify<P: Sample, F: Format>(films: &[Film<'_, P>], plan: &Plan<'_>, ou
             let first = band.time * frames;
             let there = frames.min(film.shape[0] - first);
             for slot in 0..there {
-                let scaled = (region, &scalings[band.film]);
+                let scaled = (region, &*scalings[band.film]);
                 let planes =
                     resizer.band((film, band.film), (first + slot, slot), scaled, rows_of(&plan.cut, band.row));
                 // The last frame stands for those that the film lacks.
@@ -126,6 +123,21 @@ pub fn patchify<P: Sample, F: Format>(films: &[Film<'_, P>], plan: &Plan<'_>, ou
         }
     });
     Ok(())
+}
+
+/// How each film is resized; those that follow each other and are as large share one.
+fn scalings<P: Sample>(
+    films: &[Film<'_, P>],
+    plan: &Plan<'_>,
+    found: &[(Region, [usize; 3])],
+) -> Vec<Arc<Scaling<P::Weight>>> {
+    let mut made: Vec<Arc<Scaling<P::Weight>>> = Vec::with_capacity(films.len());
+    for (place, (film, (region, _))) in films.iter().zip(found).enumerate() {
+        let sides = [film.shape[1], film.shape[2]];
+        let again = place.checked_sub(1).filter(|&last| found[last].0 == *region && films[last].shape[1..3] == sides);
+        made.push(again.map_or_else(|| Arc::new(Scaling::new::<P>(plan, sides, region)), |last| made[last].clone()));
+    }
+    made
 }
 
 /// The parts of the result, each one row of blocks.

@@ -33,7 +33,7 @@ impl Format for Single {
         value
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(bits: f32) -> f32 {
         bits
     }
@@ -52,7 +52,7 @@ impl Format for Brain {
         ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) as u16
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(bits: u16) -> f32 {
         f32::from_bits(u32::from(bits) << 16)
     }
@@ -80,7 +80,7 @@ impl Format for Half {
         sign | rounded as u16
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(bits: u16) -> f32 {
         let (sign, size) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7FFF));
         let value = match size {

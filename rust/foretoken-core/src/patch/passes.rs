@@ -163,3 +163,28 @@ fn split_into<P: Turn, const C: usize>(pixels: &[P], plane: usize, out: &mut [P]
         }
     }
 }
+
+/// The inverse of `split`, of channels without anything in between.
+pub(crate) fn join<P: Copy>(planes: &[P], channels: usize, out: &mut [P]) {
+    dispatch!(*LEVEL, _simd => match channels {
+        1 => out.copy_from_slice(planes),
+        3 => join_into::<P, 3>(planes, out),
+        4 => join_into::<P, 4>(planes, out),
+        _ => for (channel, plane) in planes.chunks_exact(out.len() / channels).enumerate() {
+            for (out, &pixel) in out[channel..].iter_mut().step_by(channels).zip(plane) {
+                *out = pixel;
+            }
+        },
+    });
+}
+
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn join_into<P: Copy, const C: usize>(planes: &[P], out: &mut [P]) {
+    let (pixels, _) = out.as_chunks_mut::<C>();
+    for (channel, plane) in planes.chunks_exact(pixels.len()).enumerate() {
+        for (out, &pixel) in pixels.iter_mut().zip(plane) {
+            out[channel] = pixel;
+        }
+    }
+}

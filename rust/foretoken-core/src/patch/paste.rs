@@ -2,11 +2,15 @@
 
 use std::ops::Range;
 
+use fearless_simd::dispatch;
+
 use crate::error::{Error, PictureError, Result};
 use crate::patch::bands::{Band, spread};
 use crate::patch::format::Format;
+use crate::patch::passes::join;
 use crate::patch::shape::{Cut, MAX_CHANNELS, MAX_NUMBERS, product};
 use crate::patch::tone::Tone;
+use crate::simd::LEVEL;
 
 /// How patches become films.
 #[derive(Debug, Clone, Copy)]
@@ -31,13 +35,17 @@ pub trait Pixel: Copy + Send {
     fn from(value: f32) -> Self;
 }
 
+#[allow(clippy::inline_always)] // only inlined code is compiled for the instruction set
 impl Pixel for u8 {
+    #[inline(always)]
     fn from(value: f32) -> Self {
-        (value + 0.5).floor() as u8 // what is outside 0..256 becomes the nearest inside
+        (value + 0.5) as u8 // what is outside 0..256 becomes the nearest inside
     }
 }
 
+#[allow(clippy::inline_always)]
 impl Pixel for f32 {
+    #[inline(always)]
     fn from(value: f32) -> Self {
         value
     }
@@ -121,7 +129,12 @@ pub fn unpatchify<F: Format, P: Pixel>(rows: &[F::Bits], paste: &Paste<'_>, out:
     if out.len() != shapes.len() {
         return Err(Error::Size { name: "out", unit: "entries", given: out.len(), expected: shapes.len() });
     }
-    if let Some(place) = rows.iter().position(|&bits| !F::value(bits).is_finite()) {
+    // Counted first, not searched for: a loop without an exit vectorises.
+    let wrong = |bits: &F::Bits| !F::value(*bits).is_finite();
+    let count = dispatch!(*LEVEL, _simd => rows.iter().map(|bits| u64::from(wrong(bits))).sum::<u64>());
+    if count > 0
+        && let Some(place) = rows.iter().position(wrong)
+    {
         return Err(Error::Picture(PictureError::NotFinite {
             name: "row",
             index: place / width,
@@ -147,7 +160,7 @@ pub fn unpatchify<F: Format, P: Pixel>(rows: &[F::Bits], paste: &Paste<'_>, out:
         }
     }
     spread(bands, paste.threads, |bands| {
-        let mut sums = Vec::new();
+        let (mut planes, mut sums) = (Vec::new(), Vec::new());
         for band in bands {
             let [_, height, columns] = paste.grids[band.film];
             let patches = Patches::<F> {
@@ -157,7 +170,11 @@ pub fn unpatchify<F: Format, P: Pixel>(rows: &[F::Bits], paste: &Paste<'_>, out:
                 grid: [height, columns],
                 time: band.time,
             };
-            if overlapping { patches.blend(paste, band, &mut sums) } else { patches.paste(paste.tone, band) }
+            if overlapping {
+                patches.blend(paste, band, &mut sums, &mut planes);
+            } else {
+                patches.paste(paste.tone, band, &mut planes);
+            }
         }
     });
     Ok(())
@@ -183,31 +200,35 @@ impl<F: Format> Patches<'_, F> {
     }
 
     /// Fills a row of blocks, where patches do not overlap.
-    fn paste<P: Pixel>(&self, tone: &Tone, band: &mut Band<'_, P>) {
-        let ([height, width], channels) = (self.cut.patch, self.channels);
-        let line = self.grid[1] * width * channels;
-        for (row, out) in (band.row..).zip(band.out.chunks_exact_mut(line)) {
-            for (column, out) in out.chunks_exact_mut(width * channels).enumerate() {
-                for channel in 0..channels {
+    fn paste<P: Pixel>(&self, tone: &Tone, band: &mut Band<'_, P>, planes: &mut Vec<P>) {
+        let ([height, width], pixels) = (self.cut.patch, self.grid[1] * self.cut.patch[1]);
+        planes.resize(pixels * self.channels, P::from(0.0));
+        for (row, out) in (band.row..).zip(band.out.chunks_exact_mut(pixels * self.channels)) {
+            for (channel, plane) in planes.chunks_exact_mut(pixels).enumerate() {
+                let shade = tone.shade(channel);
+                dispatch!(*LEVEL, _simd => for (column, plane) in plane.chunks_exact_mut(width).enumerate() {
                     let values = self.line([row / height, column], channel, row % height);
-                    for (out, &bits) in out[channel..].iter_mut().step_by(channels).zip(values) {
-                        *out = P::from(tone.back(channel, F::value(bits)));
+                    for (out, &bits) in plane.iter_mut().zip(values) {
+                        *out = P::from(shade.back(F::value(bits)));
                     }
-                }
+                });
             }
+            join(planes, self.channels, out);
         }
     }
 
     /// Fills some rows of pixels, where patches overlap: the sums run over patches in raster order, whatever the threads.
-    fn blend<P: Pixel>(&self, paste: &Paste<'_>, band: &mut Band<'_, P>, sums: &mut Vec<f64>) {
+    fn blend<P: Pixel>(&self, paste: &Paste<'_>, band: &mut Band<'_, P>, sums: &mut Vec<f64>, planes: &mut Vec<P>) {
         let ([_, width], [down, across], channels) = (self.cut.patch, self.cut.stride, self.channels);
         let pixels = self.cut.covered(1, self.grid[1]);
+        planes.resize(pixels * channels, P::from(0.0));
         let mut totals = vec![0.0; pixels];
         for column in 0..self.grid[1] {
             for (total, weight) in totals[column * across..].iter_mut().zip(paste.windows[1]) {
                 *total += weight;
             }
         }
+        let mut weights = vec![0.0; width];
         for (row, out) in (band.row..).zip(band.out.chunks_exact_mut(pixels * channels)) {
             sums.clear();
             sums.resize(pixels * channels, 0.0);
@@ -216,21 +237,24 @@ impl<F: Format> Patches<'_, F> {
                 let inside = row - patch * down;
                 let height = paste.windows[0][inside];
                 total += height;
-                for column in 0..self.grid[1] {
-                    let sums = &mut sums[column * across * channels..][..width * channels];
-                    for channel in 0..channels {
-                        let values = self.line([patch, column], channel, inside).iter().zip(paste.windows[1]);
-                        for (sum, (&bits, weight)) in sums[channel..].iter_mut().step_by(channels).zip(values) {
-                            *sum += height * weight * f64::from(F::value(bits));
+                weights.iter_mut().zip(paste.windows[1]).for_each(|(weight, across)| *weight = height * across);
+                for (channel, sums) in sums.chunks_exact_mut(pixels).enumerate() {
+                    dispatch!(*LEVEL, _simd => for column in 0..self.grid[1] {
+                        let values = self.line([patch, column], channel, inside).iter().zip(&weights);
+                        for (sum, (&bits, weight)) in sums[column * across..].iter_mut().zip(values) {
+                            *sum += weight * f64::from(F::value(bits));
                         }
-                    }
+                    });
                 }
             }
-            for ((out, sums), across) in out.chunks_exact_mut(channels).zip(sums.chunks_exact(channels)).zip(&totals) {
-                for (channel, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                    *out = P::from(paste.tone.back(channel, (sum / (total * across)) as f32));
-                }
+            let both = planes.chunks_exact_mut(pixels).zip(sums.chunks_exact(pixels));
+            for (channel, (plane, sums)) in both.enumerate() {
+                let shade = paste.tone.shade(channel);
+                dispatch!(*LEVEL, _simd => for ((out, sum), across) in plane.iter_mut().zip(sums).zip(&totals) {
+                    *out = P::from(shade.back((sum / (total * across)) as f32));
+                });
             }
+            join(planes, channels, out);
         }
     }
 

@@ -46,12 +46,6 @@ impl Tone {
     pub(crate) fn shade(&self, channel: usize) -> Shade {
         Shade { mean: self.mean[channel], deviation: self.deviation[channel] }
     }
-
-    /// What was a pixel.
-    #[inline]
-    pub(crate) fn back(&self, channel: usize, value: f32) -> f32 {
-        value * self.deviation[channel] + self.mean[channel]
-    }
 }
 
 /// The tone of one channel.
@@ -71,6 +65,12 @@ impl Shade {
     pub fn of(self, pixel: f32) -> f32 {
         (pixel - self.mean) / self.deviation
     }
+
+    /// What was a pixel.
+    #[inline(always)]
+    pub fn back(self, value: f32) -> f32 {
+        value * self.deviation + self.mean
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
             for byte in 0..=255_u8 {
                 let value = tone.shade(channel).of(byte.into());
                 assert!((f64::from(value) - (f64::from(byte) / 255.0 - mean) / std).abs() < 1e-5);
-                assert!((tone.back(channel, value) - f32::from(byte)).abs() < 1e-3);
+                assert!((tone.shade(channel).back(value) - f32::from(byte)).abs() < 1e-3);
             }
         }
     }
