@@ -41,9 +41,9 @@ Run(LanguageConfig.from_file(folder / "config.json"), folder / "data", folder / 
 def write_task(folder: Path, steps: int) -> None:
     """A configuration and a data folder of toy size."""
     config = {
-        "sources": ["stories"], "tokenizer": "", "teacher": "", "vocab_size": 400, "hidden_size": 32,
-        "intermediate_size": 64, "layers": 2, "heads": 2, "kv_heads": 1, "context": 64, "window": 32, "batch": 4,
-        "steps": [steps], "warmup": 5, "cooldown": 0.5, "rate": 0.01, "save_every": 7, "seed": 3,
+        "recipe": "language", "sources": ["stories"], "tokenizer": "", "teacher": "", "vocab_size": 400,
+        "hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "kv_heads": 1, "context": 64, "window": 32,
+        "batch": 4, "steps": [steps], "warmup": 5, "cooldown": 0.5, "rate": 0.01, "save_every": 7, "seed": 3,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "data").mkdir()

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from .errors import ArgumentTypeError, InvalidArgument
+from .errors import ArgumentTypeError, InvalidArgument, ShapeError
 
 UNKNOWN = -1
 """The value of a position that is still to be filled."""
@@ -23,11 +23,13 @@ class Canvas:
     """Rows of units, some known, some `UNKNOWN`; a row that only has known units is open to the right.
 
     Args:
-        rows: 1-D arrays (or sequences) of unit ids in [0, 2^31), or `UNKNOWN`; of any lengths, none empty.
+        rows: 1-D arrays (or sequences) of unit ids in [0, 2^31), or `UNKNOWN`; or, where units are vectors, 2-D arrays
+            (units, width) of finite floats, or of NaN in all of a unit that is unknown. Of any lengths, none empty.
 
     Raises:
-        InvalidArgument: there is no row, a row is empty, or an id is out of range.
-        ArgumentTypeError: a row does not hold integers.
+        InvalidArgument: there is no row, a row is empty, an id is out of range, or a vector is not as above.
+        ArgumentTypeError: a row holds neither integers nor vectors, or some rows hold ids and others vectors.
+        ShapeError: the vectors of two rows differ in width.
 
     Example:
         >>> Canvas([[5, 3, 8], [2]]).lengths
@@ -42,6 +44,12 @@ class Canvas:
         object.__setattr__(self, "rows", tuple(_row(i, row) for i, row in enumerate(rows)))
         if not self.rows:
             raise InvalidArgument("the canvas has no rows; pass at least one prompt")
+        if len({row.ndim for row in self.rows}) > 1:
+            raise ArgumentTypeError("some rows of the canvas hold ids, others vectors; give one kind")
+        if len(widths := {row.shape[1:] for row in self.rows}) > 1:
+            raise ShapeError(
+                f"vectors of one canvas have {sorted(width for (width,) in widths)} numbers; give one width"
+            )
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -51,7 +59,17 @@ class Canvas:
     @property
     def is_prefix(self) -> bool:
         """Whether every unit is known, so that only what follows is to be filled in."""
-        return all((row != UNKNOWN).all() for row in self.rows)
+        return all(known(row).all() for row in self.rows)
+
+    @property
+    def width(self) -> int | None:
+        """How many numbers a unit is where units are vectors, None where they are symbols."""
+        return self.rows[0].shape[1] if self.rows[0].ndim == 2 else None
+
+
+def known(row: np.ndarray) -> np.ndarray:
+    """Which units of a row are known, (units,) bool."""
+    return row != UNKNOWN if row.ndim == 1 else ~np.isnan(row[:, 0])
 
 
 def _row(index: int, units: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -61,11 +79,22 @@ def _row(index: int, units: Sequence[int] | np.ndarray) -> np.ndarray:
         raise ArgumentTypeError(f"row {index} of the canvas is no row of integers: {error}") from None
     if array.size == 0:
         raise InvalidArgument(f"row {index} of the canvas is empty; a row needs at least one known unit")
+    if array.ndim == 2 and array.dtype.kind == "f":
+        return _vectors(index, array)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ArgumentTypeError(f"row {index} must be a 1-D row of integers, got {array.ndim}-D {array.dtype}")
     if array.min() < UNKNOWN or array.max() >= 2**31:
         raise InvalidArgument(f"row {index} holds ids in [{array.min()}, {array.max()}], allowed is [-1, 2^31)")
     frozen = array.astype(np.int64)
+    frozen.setflags(write=False)
+    return frozen
+
+
+def _vectors(index: int, array: np.ndarray) -> np.ndarray:
+    unknown = np.isnan(array)
+    if (unknown.any(axis=1) != unknown.all(axis=1)).any() or np.isinf(array).any():
+        raise InvalidArgument(f"row {index} holds a vector with infinity, or with NaN in a part of it")
+    frozen = array.astype(np.float32)
     frozen.setflags(write=False)
     return frozen
 

@@ -148,6 +148,8 @@ class _Run:
         if not isinstance(canvas, Canvas):
             kind = type(canvas).__name__
             raise ArgumentTypeError(f"canvas must be a Canvas, got {kind}; codec.canvas([...]) makes one")
+        if canvas.width is not None:
+            raise InvalidArgument("this canvas holds vectors; Autoregressive chooses among symbols")
         if not canvas.is_prefix:
             raise InvalidArgument("this canvas has unknown positions inside; Autoregressive only continues rows")
         for name, value, low, high in (

@@ -11,8 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foretoken.canvas import TIE, UNKNOWN, Canvas, Stats, Step, pad
-from foretoken.errors import ArgumentTypeError, InvalidArgument
+from foretoken.canvas import TIE, UNKNOWN, Canvas, Stats, Step, known, pad
+from foretoken.errors import ArgumentTypeError, InvalidArgument, ShapeError
+from foretoken.generate import generate
+from tests.models import TableModel
 
 IDS = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=6)
 
@@ -115,3 +117,32 @@ def test_stats_of_nothing_divide_by_nothing() -> None:
     assert stats.acceptance == stats.tokens_per_forward == stats.tokens_per_second == 0
     assert stats.acceptance_by_position == []
     assert Stats().seconds is not stats.seconds
+
+
+def test_a_canvas_of_vectors_knows_which_are_unknown() -> None:
+    hole = np.array([[0.5, -1.0], [np.nan, np.nan]])
+    canvas = Canvas([np.zeros((3, 2), dtype=np.float32), hole])
+    assert (canvas.lengths, canvas.width, canvas.is_prefix) == ((3, 2), 2, False)
+    assert known(canvas.rows[1]).tolist() == [True, False]
+    assert Canvas([[1]]).width is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        ([[[np.nan, 1.0]]], InvalidArgument, "NaN in a part"),
+        ([[[np.inf, 1.0]]], InvalidArgument, "infinity"),
+        ([[[0.0]], [1]], ArgumentTypeError, "some rows"),
+        ([[[0.0]], [[0.0, 1.0]]], ShapeError, r"\[1, 2\] numbers"),
+        ([np.zeros((0, 4))], InvalidArgument, "empty"),
+        ([np.zeros((2, 2), dtype=np.int64)], ArgumentTypeError, "2-D int64"),
+    ],
+)
+def test_vectors_that_make_no_canvas_are_refused(rows: list, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Canvas(rows)
+
+
+def test_a_canvas_of_vectors_is_not_for_autoregression() -> None:
+    with pytest.raises(InvalidArgument, match="vectors"):
+        generate(TableModel(), Canvas([[[0.5]]]), max_tokens=1)

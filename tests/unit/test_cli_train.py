@@ -13,12 +13,13 @@ import pytest
 from foretoken import hub
 from foretoken.cli import main, train
 from foretoken.errors import CheckpointError, InvalidArgument, MissingExtra
+from foretoken.recipes import language
 from foretoken.view import loss as loss_view
 
 CONFIG = {
-    "sources": ["stories"], "tokenizer": "", "teacher": "", "vocab_size": 300, "hidden_size": 16,
-    "intermediate_size": 24, "layers": 1, "heads": 2, "kv_heads": 1, "context": 32, "window": 16, "batch": 2,
-    "warmup": 2, "cooldown": 0.5, "rate": 0.01, "save_every": 2, "seed": 1, "steps": [6],
+    "recipe": "language", "sources": ["stories"], "tokenizer": "", "teacher": "", "vocab_size": 300,
+    "hidden_size": 16, "intermediate_size": 24, "layers": 1, "heads": 2, "kv_heads": 1, "context": 32, "window": 16,
+    "batch": 2, "warmup": 2, "cooldown": 0.5, "rate": 0.01, "save_every": 2, "seed": 1, "steps": [6],
 }  # fmt: skip
 
 
@@ -55,15 +56,15 @@ def test_train_that_is_stopped_goes_on(
 ) -> None:
     """Ctrl-C is 130 and says how to go on."""
     arguments = ["train", str(config), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    advance = train.Run.advance
+    advance = language.Run.advance
 
-    def interrupted(run: train.Run) -> float:
+    def interrupted(run: language.Run) -> float:
         if run.step == 3:
             raise KeyboardInterrupt
         return advance(run)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train.Run, "advance", interrupted)
+        patched.setattr(language.Run, "advance", interrupted)
         assert main(arguments) == 130
     assert "stopped at step 3 of 6; the same command goes on" in capsys.readouterr().err
     assert main(arguments) == 0
@@ -80,7 +81,7 @@ def test_train_without_matplotlib_says_so(
     assert json.loads(out)["plot"] is None
     assert "pip install 'foretoken[plot]'" in err
     with pytest.raises(MissingExtra):
-        loss_view.save_loss_plot(tmp_path / "run" / "loss.jsonl", tmp_path / "x.png", title="x")
+        loss_view.save_loss_plot(tmp_path / "run" / "loss.jsonl", tmp_path / "x.png", title="x", unit="nats")
 
 
 def test_configurations_by_name_and_by_path(tmp_path: Path) -> None:

@@ -40,15 +40,17 @@ WORDS = (
     "home",
 )
 FIELDS: dict[str, Any] = {
-    "sources": ["stories"], "tokenizer": "", "teacher": "", "vocab_size": 300, "hidden_size": 16,
-    "intermediate_size": 24, "layers": 1, "heads": 2, "kv_heads": 1, "context": 32, "window": 16, "batch": 4,
-    "steps": [8], "warmup": 2, "cooldown": 0.5, "rate": 0.02, "save_every": 3, "seed": 1,
+    "recipe": "language", "sources": ["stories"], "tokenizer": "", "teacher": "", "vocab_size": 300,
+    "hidden_size": 16, "intermediate_size": 24, "layers": 1, "heads": 2, "kv_heads": 1, "context": 32, "window": 16,
+    "batch": 4, "steps": [8], "warmup": 2, "cooldown": 0.5, "rate": 0.02, "save_every": 3, "seed": 1,
 }  # fmt: skip
 
 
 def config(**changes: Any) -> LanguageConfig:
     fields = {**FIELDS, **changes}
-    return LanguageConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+    return LanguageConfig(
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items() if name != "recipe"}
+    )
 
 
 def write_rows(path: Path, rows: Iterable[object]) -> None:
@@ -148,7 +150,7 @@ def run(out, moment=None, seconds=None):
     child = os.fork()
     if child == 0:
         counter = [0]
-        for owner, name in ((os, "replace"), (os, "fsync"), (language, "save_file"), (language.np, "save"),
+        for owner, name in ((os, "replace"), (os, "fsync"), (language.run, "save_file"), (language.np, "save"),
                             (language, "token_stream"), (language.Run, "advance")):
             deadly(owner, name, -2 if moment is None else moment, counter)
         made = language.Run(config, data, out)

@@ -13,11 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import InvalidArgument, MissingExtra
-from ..recipes import language
-from ..recipes.language import LanguageConfig, Run
+from ..recipes import catalogue
 from ..view.loss import read_losses, save_loss_plot
 
-_SHIPPED = Path(language.__file__).parent / "configs"
+_SHIPPED = Path(catalogue.__file__).parent / "configs"
 EVERY = 30.0
 """Seconds between two lines of progress where there is no terminal."""
 
@@ -26,15 +25,15 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     shipped = ", ".join(configurations())
     parser.add_argument("config", metavar="CONFIG", help=f"a shipped configuration ({shipped}) or a JSON file")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of the training texts")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of the training data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the run")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
 
 
 def run(options: argparse.Namespace) -> None:
     """Run this command."""
-    config = LanguageConfig.from_file(find(options.config))
-    training = Run(config, options.data, options.out)
+    training = catalogue.run(find(options.config), options.data, options.out)
+    config = training.config
     started, first, last = time.monotonic(), training.step, config.steps[-1]
     try:
         with Progress(first, last) as progress:
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     loss = final_loss(training.losses)
     plot = options.out / "loss.png"
     try:
-        save_loss_plot(training.losses, plot, title=options.out.name)
+        save_loss_plot(training.losses, plot, title=options.out.name, unit=config.unit)
     except MissingExtra as missing:
         say(f"no plot: {missing}")
         plot = None
@@ -62,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
         }
         print(json.dumps(done | {"loss": loss, "seconds": seconds, "plot": None if plot is None else str(plot)}))
     else:
-        print(f"{checkpoint}: {training.step:,} steps, loss {loss:.3f} nats a token" + (f", {plot}" if plot else ""))
+        print(f"{checkpoint}: {training.step:,} steps, loss {loss:.3f} {config.unit}" + (f", {plot}" if plot else ""))
 
 
 def configurations() -> list[str]:
@@ -80,7 +79,7 @@ def find(config: str) -> Path:
 
 
 def final_loss(losses: Path) -> float:
-    """The mean of the last fiftieth of a run, at least one step, in nats a token; NaN for a run without steps."""
+    """The mean of the last fiftieth of a run, at least one step; NaN for a run without steps."""
     _, values = read_losses(losses)
     return float(np.mean(values[-max(1, len(values) // 50) :])) if len(values) else float("nan")
 

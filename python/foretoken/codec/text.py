@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders
 
-from ..canvas import Canvas
 from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument
+from .protocol import Codec
 
 _LARGEST_VOCABULARY = 2**24
 _WINDOW = 16  # ids before a text that may decide how it begins
 
 
-class Text:
+class Text(Codec[str]):
     """Text ↔ token ids.
 
     Args:
@@ -32,6 +32,8 @@ class Text:
         >>> Text(plain).decode(Text(plain).encode("naïve"))
         'naïve'
     """
+
+    unit, width = "token", 1
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -65,46 +67,39 @@ class Text:
     def _vocab_size(self) -> int:
         return max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, signal: str) -> np.ndarray:
         """Token ids of a text, (length,) int64.
 
         Raises:
             InvalidArgument: the text is empty, holds half of a surrogate pair, or is more than the tokenizer can take.
             ArgumentTypeError: it is not a string.
         """
-        if not isinstance(text, str):
-            raise ArgumentTypeError(f"a prompt must be a string, got {type(text).__name__}")
+        if not isinstance(signal, str):
+            raise ArgumentTypeError(f"a prompt must be a string, got {type(signal).__name__}")
         try:
-            text.encode()
+            signal.encode()
         except UnicodeEncodeError as error:
             raise InvalidArgument(f"the prompt is not valid Unicode at character {error.start}") from None
         try:
-            ids = np.array(self.tokenizer.encode(text).ids, dtype=np.int64)
+            ids = np.array(self.tokenizer.encode(signal).ids, dtype=np.int64)
         except BaseException as error:
             raise InvalidArgument(f"the tokenizer cannot encode the prompt: {_complaint(error)}") from None
         if not ids.size:
             raise InvalidArgument("the prompt is empty; a model continues at least one token, pass for example '\\n'")
         return ids
 
-    def canvas(self, prompts: Sequence[str]) -> Canvas:
-        """The prompts as rows of known units.
+    def grid(self, signal: str) -> tuple[int, ...]:
+        """How many tokens a text has."""
+        return (len(self.encode(signal)),)
 
-        Raises:
-            ArgumentTypeError: they are no sequence of strings.
-            InvalidArgument: there is none, or one is empty.
-        """
-        if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Iterable):
-            raise ArgumentTypeError(f"prompts must be a sequence of strings, got {type(prompts).__name__}")
-        return Canvas([self.encode(prompt) for prompt in prompts])
-
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    def decode(self, units: Sequence[int] | np.ndarray, grid: tuple[int, ...] | None = None) -> str:
         """The text of ids; bytes that are no whole character become U+FFFD, ids the tokenizer lacks become nothing.
 
         Raises:
             InvalidArgument: an id is negative.
             ArgumentTypeError: the ids are no integers.
         """
-        array = np.asarray(ids)
+        array = np.asarray(units)
         if array.size and array.dtype.kind not in "iu":
             raise ArgumentTypeError(f"ids must be integers, got {array.dtype}")
         if array.size and array.min() < 0:

@@ -8,6 +8,7 @@ in float32, the matrices of one shape stacked into one batched product, take 0.3
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -48,17 +49,16 @@ class Muon:
         betas: tuple[float, float] = (0.9, 0.95),
         decay: float = 0.1,
     ) -> None:
-        self.momentum, self.betas, self.decay = momentum, betas, decay
+        self.momentum, self.decay = momentum, decay
         self.step_count = 0
         self.matrices: dict[str, Tensor] = {}
         self.others: dict[str, Tensor] = {}
         for name, weight in module.named_parameters():
             is_matrix = weight.ndim == 2 and "embed" not in name and "lm_head" not in name
             (self.matrices if is_matrix else self.others)[name] = weight
+        self._adam = Adam(self.others, betas=betas)
         self.state: dict[str, Tensor] = {f"{name}/momentum": torch.zeros_like(w) for name, w in self.matrices.items()}
-        for name, weight in self.others.items():
-            self.state[f"{name}/mean"] = torch.zeros_like(weight)
-            self.state[f"{name}/square"] = torch.zeros_like(weight)
+        self.state |= self._adam.state
         self.shapes: defaultdict[torch.Size, list[str]] = defaultdict(list)
         for name, weight in self.matrices.items():
             self.shapes[weight.shape].append(name)
@@ -76,8 +76,31 @@ class Muon:
             scale = rate * 0.2 * max(shape) ** 0.5
             for name, update in zip(names, orthogonalise(torch.stack(updates)), strict=True):
                 self.matrices[name].mul_(1 - rate * self.decay).add_(update, alpha=-scale)
+        self._adam.step_count = self.step_count - 1
+        self._adam.step(rate)
+
+
+class Adam:
+    """Adam (Kingma & Ba, 1412.6980), with all that it remembers in one dictionary, which a run can save.
+
+    Args:
+        weights: what is trained, by name.
+        betas: how much of the mean and of the mean square of the gradients is kept from step to step.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], *, betas: tuple[float, float] = (0.9, 0.95)) -> None:
+        self.weights, self.betas, self.step_count = dict(weights), betas, 0
+        self.state: dict[str, Tensor] = {}
+        for name, weight in self.weights.items():
+            self.state[f"{name}/mean"] = torch.zeros_like(weight)
+            self.state[f"{name}/square"] = torch.zeros_like(weight)
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Apply the gradients in place with this learning rate."""
+        self.step_count += 1
         first, second = self.betas
-        for name, weight in self.others.items():
+        for name, weight in self.weights.items():
             mean, square = self.state[f"{name}/mean"], self.state[f"{name}/square"]
             gradient = _gradient(weight)
             mean.lerp_(gradient, 1 - first)

@@ -11,7 +11,7 @@ from ..errors import CheckpointError, MissingExtra
 
 
 def read_losses(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (n,) int64 and losses (n,) float64, in nats a token, of a run's `loss.jsonl`.
+    """Steps (n,) int64 and losses (n,) float64 of a run's `loss.jsonl`.
 
     Raises:
         CheckpointError: a line is damaged.
@@ -33,13 +33,14 @@ def smooth(losses: np.ndarray, half: int) -> np.ndarray:
     return (sums[high] - sums[low]) / (high - low)
 
 
-def save_loss_plot(losses: Path, target: Path, *, title: str) -> None:
+def save_loss_plot(losses: Path, target: Path, *, title: str, unit: str) -> None:
     """Draw a run's `loss.jsonl`: every step, faint, and their running mean.
 
     Args:
         losses: the file that the run writes.
         target: of the picture; its ending says the format.
         title: of the picture.
+        unit: of a loss.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -57,7 +58,7 @@ def save_loss_plot(losses: Path, target: Path, *, title: str) -> None:
         half = max(1, len(values) // 60)
         axes.plot(steps, smooth(values, half), color="#00704f", linewidth=1.9, label=f"mean of {2 * half + 1} steps")
         axes.set_ylim(top=float(np.quantile(values, 0.99)) * 1.08)  # the first few steps would squeeze the rest
-    axes.set(xlabel="step", ylabel="loss in nats a token", title=title)
+    axes.set(xlabel="step", ylabel=f"loss in {unit}", title=title)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
