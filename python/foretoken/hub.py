@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
+from .codec.load import kind_of
 from .codec.text import Text
 from .drafter.small_model import SmallModel
-from .errors import ArgumentTypeError, CheckpointError, ShapeError, UnknownModel
+from .errors import ArgumentTypeError, CheckpointError, ShapeError
 from .model.checkpoint import TOKENIZER, load_llama
 from .model.llama import LlamaModule
 from .model.native import Native
 from .model.protocol import CausalModel
 from .pipeline import Pipeline
-
-_SHIPPED = Path(__file__).parent / "checkpoints"
+from .shipped import checked, folder_of
+from .shipped import names as shipped_names
+from .shipped import path as path
 
 
 def names() -> list[str]:
-    """The checkpoints that come with the package."""
-    return sorted(p.name for p in _SHIPPED.iterdir() if (p / "config.json").exists()) if _SHIPPED.exists() else []
-
-
-def path(name: str) -> Path:
-    """The folder of a shipped checkpoint.
-
-    Raises:
-        UnknownModel: there is none of this name.
-
-    Example:
-        >>> path("tales").name
-        'tales'
-    """
-    if name not in names():
-        raise UnknownModel(f"no shipped model is called {name!r}; there are {names()}, or pass a folder")
-    return _SHIPPED / name
+    """The language models that come with the package."""
+    return [name for name in shipped_names() if kind_of(path(name)) is None]
 
 
 def load(name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule], CausalModel] = Native) -> Pipeline:
@@ -53,12 +39,9 @@ def load(name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule
         >>> load("tales")("Once upon a time", max_tokens=3, seed=7).stats.tokens
         3
     """
-    name = _name(name_or_folder)
-    folder = Path(name)
-    if not os.path.isdir(folder):
-        if os.path.exists(folder):
-            raise CheckpointError(f"{name} is a file; pass the folder that holds config.json and model.safetensors")
-        folder = path(name)
+    folder = folder_of(name_or_folder)
+    if kind_of(folder) is not None:
+        raise CheckpointError(f"{folder.name} is a codec, which writes nothing by itself: ft.codec.load reads it")
     if not callable(model):
         raise ArgumentTypeError(f"model must be Llama, Native or a function of a LlamaModule, got {model!r}")
     made = model(load_llama(folder))
@@ -79,13 +62,5 @@ def small_model(
     Raises:
         UnknownModel: there is none.
     """
-    name = _name(name_or_folder).rstrip("/" + os.sep)
+    name = checked(name_or_folder).rstrip("/" + os.sep)
     return SmallModel(load(f"{name}-draft" if not name.endswith("-draft") else name, model=model).model)
-
-
-def _name(name_or_folder: object) -> str:
-    if not isinstance(name_or_folder, (str, os.PathLike)):
-        raise ArgumentTypeError(f"a model is a name or a folder, got {type(name_or_folder).__name__}")
-    if not (name := os.fspath(name_or_folder)):
-        raise UnknownModel(f"the name of the model is empty; there are {names()}, or pass a folder")
-    return os.fsdecode(name)

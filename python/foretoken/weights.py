@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import CheckpointError
 
@@ -97,4 +98,41 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, dtype: torch.dty
     part = path.with_name(path.name + ".part")
     kept = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
     save_file(kept, part, metadata={"format": "pt"})
+    os.replace(part, path)
+
+
+def load_module(module: nn.Module, folder: Path) -> None:
+    """Put the tensors of a checkpoint folder into a module's parameters and the buffers that it keeps.
+
+    Raises:
+        CheckpointError: the file is broken, or does not fit the module.
+    """
+    wanted = module.state_dict()
+    tensors = read_tensors(folder / WEIGHTS)
+    refuse_misfits(tensors, {name: tuple(tensor.shape) for name, tensor in wanted.items()}, folder / WEIGHTS)
+    module.load_state_dict(tensors)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        CheckpointError: the file is missing, is not JSON, or holds something else.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, got {type(raw).__name__}")
+    return raw
+
+
+def write_object(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write an object as a JSON file, in place of an old one only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     os.replace(part, path)

@@ -1,0 +1,159 @@
+"""An auto-encoder of pictures and films: patches in, units between, patches out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import CheckpointError, InvalidArgument
+from .bottleneck import FSQ, VQ, Bottleneck, Gaussian
+
+MERGE = 2
+"""How many patches by how many become one place of the trunk."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """The shape of an auto-encoder; a checkpoint states every field.
+
+    Args:
+        frames: how many neighbouring frames a patch spans; 1 for pictures.
+        patch: side of the patches that go in, in pixels.
+        units: units of a place of the trunk, 2 × 2 patches: 1, or 4, which then lie as the patches do.
+        stem, stem_depth: channels and residual blocks at one place a patch.
+        trunk, trunk_depth: the same at one place for 2 × 2 patches.
+        levels: of FSQ; none for the others.
+        codes: of VQ; 0 for the others.
+        width: numbers of a code of VQ, or of a vector; as many as there are levels for FSQ.
+    """
+
+    frames: int
+    patch: int
+    units: int
+    stem: int
+    stem_depth: int
+    trunk: int
+    trunk_depth: int
+    levels: tuple[int, ...]
+    codes: int
+    width: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and (type(value) is not int or not (field.name != "codes") <= value < 2**16):
+                raise InvalidArgument(f"{field.name} must be an integer of at least 1, got {value!r}")
+        if self.units not in (1, MERGE**2):
+            raise InvalidArgument(f"units must be 1 or {MERGE**2}, got {self.units}")
+        if type(self.levels) is not tuple or any(type(n) is not int or not 2 <= n < 2**16 for n in self.levels):
+            raise InvalidArgument(f"levels must be integers of at least 2, got {self.levels!r}")
+        if self.levels and (self.codes or self.width != len(self.levels)):
+            raise InvalidArgument(f"{len(self.levels)} levels take width {len(self.levels)} and no codes")
+
+    @staticmethod
+    def from_raw(raw: dict[str, Any]) -> AutoencoderConfig:
+        """The configuration in a JSON object; unknown or missing keys are refused."""
+        names = {field.name for field in dataclasses.fields(AutoencoderConfig)}
+        if raw.keys() != names:
+            raise CheckpointError(
+                f"unknown keys {sorted(raw.keys() - names)}, missing keys {sorted(names - raw.keys())}"
+            )
+        try:
+            fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in raw.items()}
+            return AutoencoderConfig(**fields)
+        except InvalidArgument as error:
+            raise CheckpointError(str(error)) from None
+
+    @property
+    def place(self) -> int:
+        """Side of a place of the trunk in pixels; sides of pictures are multiples of it."""
+        return MERGE * self.patch
+
+    def bottleneck(self) -> Bottleneck:
+        """What signals are squeezed through."""
+        if self.levels:
+            return FSQ(self.levels)
+        return VQ(self.codes, self.width) if self.codes else Gaussian(self.width)
+
+
+class Residual(nn.Module):
+    """x + conv(silu(conv(silu(norm(x))))), 3 × 3 each, over a grid with the channels last."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)  # a block begins as nothing
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C)
+        inner = F.silu(normed(x) * self.gain).permute(0, 3, 1, 2)  # in memory, channels stay last
+        return x + self.second(F.silu(self.first(inner))).permute(0, 2, 3, 1)
+
+
+class PatchAutoencoder(nn.Module):
+    """Convolutions at one place a patch, then at one place for 2 × 2 patches, the bottleneck, and the way back.
+
+    It has no notion of where a patch lies, so pictures may have any size that the places fill.
+
+    Args:
+        config: its shape.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        numbers, stem, trunk = 3 * config.frames * config.patch**2, config.stem, config.trunk
+        self.bottleneck = config.bottleneck()
+        self.patch_in = nn.Linear(numbers, stem)
+        self.stem_in = nn.Sequential(*(Residual(stem) for _ in range(config.stem_depth)))
+        self.merge = nn.Linear(MERGE**2 * stem, trunk)
+        self.trunk_in = nn.Sequential(*(Residual(trunk) for _ in range(config.trunk_depth)))
+        self.gain_in = nn.Parameter(torch.ones(trunk))
+        self.squeeze = nn.Linear(trunk, config.units * self.bottleneck.inputs)
+        self.widen = nn.Linear(config.units * self.bottleneck.width, trunk)
+        self.trunk_out = nn.Sequential(*(Residual(trunk) for _ in range(config.trunk_depth)))
+        self.split = nn.Linear(trunk, MERGE**2 * stem)
+        self.stem_out = nn.Sequential(*(Residual(stem) for _ in range(config.stem_depth)))
+        self.gain_out = nn.Parameter(torch.ones(stem))
+        self.patch_out = nn.Linear(stem, numbers)
+
+    def squeezed(self, patches: Tensor) -> Tensor:
+        """What goes into the bottleneck, (B, H, W, inputs), of patches (B, rows, columns, numbers)."""
+        x = self.trunk_in(self.merge(merged(self.stem_in(self.patch_in(patches)))))
+        x = self.squeeze(normed(x) * self.gain_in)
+        return x if self.config.units == 1 else parted(x)
+
+    def widened(self, codes: Tensor) -> Tensor:
+        """Patches (B, rows, columns, numbers) of what comes out of the bottleneck, (B, H, W, width)."""
+        x = self.widen(codes if self.config.units == 1 else merged(codes))
+        x = self.stem_out(parted(self.split(self.trunk_out(x))))
+        return self.patch_out(normed(x) * self.gain_out)
+
+    def forward(self, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Patches as they come back, and the bottleneck's part of the loss; patches (B, rows, columns, numbers)."""
+        codes, extra = self.bottleneck(self.squeezed(patches), generator)
+        return self.widened(codes), extra
+
+
+def normed(x: Tensor) -> Tensor:
+    """Each place's channels divided by their root mean square."""
+    return F.rms_norm(x, (x.shape[-1],))
+
+
+def merged(x: Tensor) -> Tensor:
+    """(B, 2H, 2W, C) → (B, H, W, 4C)."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // MERGE, MERGE, width // MERGE, MERGE, channels).transpose(2, 3)
+    return x.reshape(batch, height // MERGE, width // MERGE, MERGE**2 * channels)
+
+
+def parted(x: Tensor) -> Tensor:
+    """(B, H, W, 4C) → (B, 2H, 2W, C), the inverse of `merged`."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, MERGE, MERGE, channels // MERGE**2).transpose(2, 3)
+    return x.reshape(batch, height * MERGE, width * MERGE, channels // MERGE**2)

@@ -1,0 +1,98 @@
+"""Real pictures and clips → training and validation splits, each by the rule that its README states."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..codec.pictures import read
+from ..errors import CheckpointError, InvalidArgument, MissingExtra
+
+Split = tuple[np.ndarray, np.ndarray]
+"""Pictures (n, height, width, 3) uint8 for training, and for validation."""
+
+SIDE = 64
+
+
+def emoji(data: Path) -> Split:
+    """Emoji 64 × 64 on white; held out are the pairs of style and caption whose checksum is divisible by 20."""
+    return _split(
+        (_picture(archive, row["file"]), f"{row['style']}/{row['caption']}")
+        for archive, row in rows(data / "emoji64.zip")
+    )
+
+
+def tiles(data: Path) -> Split:
+    """Pixel art 64 × 64, four tiles of 32 × 32 on white in each; held out by the checksum of a tile's file, as above.
+
+    The four of a picture are neighbours in the file, so mostly of one folder.
+    """
+    return tuple(  # type: ignore[return-value]
+        part[: len(part) // 4 * 4].reshape(-1, 2, 2, 32, 32, 3).swapaxes(2, 3).reshape(-1, SIDE, SIDE, 3)
+        for part in _split((_picture(archive, row["file"]), row["file"]) for archive, row in rows(data / "tiles32.zip"))
+    )
+
+
+def motion(data: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Animated emoji, (frames, 64, 64, 3) at 12 a second; held out by the checksum of the caption."""
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for archive, row in rows(data / "motion64.zip"):
+        film = _picture(archive, row["file"])
+        parts[_is_held_out(row["caption"])].append(film.reshape(-1, SIDE, SIDE, 3))
+    return parts
+
+
+def opened(path: Path) -> zipfile.ZipFile:
+    """An archive.
+
+    Raises:
+        InvalidArgument: there is no such file.
+        CheckpointError: it is damaged.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise InvalidArgument(f"no such data file: {path}; pass the folder that holds it as --data") from None
+    except (zipfile.BadZipFile, OSError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+
+
+def rows(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict]]:
+    """An archive and each row of the `.jsonl` in it; raises what `opened` does."""
+    with opened(path) as archive:
+        try:
+            name = next(name for name in archive.namelist() if name.endswith(".jsonl"))
+            for line in archive.read(name).decode().splitlines():
+                yield archive, json.loads(line)
+        except (zipfile.BadZipFile, zlib.error, StopIteration, KeyError, ValueError) as error:
+            if isinstance(error, (CheckpointError, InvalidArgument)):
+                raise
+            raise CheckpointError(f"{path} is damaged: {error!r}") from None
+
+
+def _is_held_out(key: str, one_in: int = 20) -> bool:
+    return zlib.crc32(key.encode()) % one_in == 0
+
+
+def _picture(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingExtra("pictures need Pillow; install it with: pip install 'foretoken[image]'") from None
+    with Image.open(io.BytesIO(archive.read(name))) as picture:
+        return read(picture)
+
+
+def _split(pictures: Iterator[tuple[np.ndarray, str]]) -> Split:
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for picture, key in pictures:
+        parts[_is_held_out(key)].append(picture)
+    if not all(parts):
+        raise InvalidArgument("too few pictures to hold some out")
+    return np.stack(parts[0]), np.stack(parts[1])
