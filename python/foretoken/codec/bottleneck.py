@@ -93,8 +93,9 @@ class VQ(Bottleneck):
     sums: Tensor
 
     DECAY, COMMIT = 0.99, 0.25
-    ALIVE = 0.03
-    """Choices a step, on average, below which a code is moved."""
+    ALIVE, TRIAL = 0.2, 3
+    """A code is moved that is chosen less often than this part of what all codes would be, were they chosen alike; a
+    moved one has as many times that for a start, some hundred steps."""
 
     def __init__(self, codes: int, width: int) -> None:
         super().__init__(inputs=width, width=width, vocab_size=codes)
@@ -119,15 +120,18 @@ class VQ(Bottleneck):
         self.counts.lerp_(counts, 1 - self.DECAY)
         self.sums.lerp_(sums, 1 - self.DECAY)
         self.codebook.copy_(self.sums / self.counts.clamp(min=1e-6)[:, None])
-        self._restart(self.counts < self.ALIVE, rows, generator)
+        self._restart(self.counts < self._alive(rows), rows, generator)
 
     def _restart(self, dead: Tensor, rows: Tensor, generator: torch.Generator) -> None:
         count = int(dead.sum())
         if count:
             places = torch.randint(len(rows), (count,), generator=generator)
             self.codebook[dead] = rows[places]
-            self.counts[dead] = 10 * self.ALIVE  # long enough to be found
-            self.sums[dead] = 10 * self.ALIVE * rows[places]
+            self.counts[dead] = self.TRIAL * self._alive(rows)
+            self.sums[dead] = self.TRIAL * self._alive(rows) * rows[places]
+
+    def _alive(self, rows: Tensor) -> float:
+        return self.ALIVE * len(rows) / len(self.codebook)
 
     def encode(self, numbers: Tensor) -> np.ndarray:
         return kernels.nearest(numbers.float(), self.codebook).ids

@@ -227,7 +227,8 @@ class Film(_Patchwork):
         if isinstance(signal, (np.ndarray, torch.Tensor)) and signal.ndim == 4:
             return _pixels(signal)
         if isinstance(signal, (str, bytes)) or not isinstance(signal, Sequence):
-            said = f"shape {tuple(signal.shape)}" if hasattr(signal, "shape") else type(signal).__name__
+            arrays = isinstance(signal, (np.ndarray, torch.Tensor))
+            said = f"shape {tuple(signal.shape)}" if arrays else type(signal).__name__
             raise ShapeError(f"a film is (frames, height, width, 3) uint8, or a sequence of pictures; got {said}")
         frames = [read(frame) for frame in signal]
         if not frames or len({frame.shape for frame in frames}) > 1:

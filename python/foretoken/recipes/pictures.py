@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..codec.pictures import read
-from ..errors import CheckpointError, InvalidArgument, MissingExtra
+from ..errors import CheckpointError, ForetokenError, InvalidArgument, MissingExtra
 
 Split = tuple[np.ndarray, np.ndarray]
 """Pictures (n, height, width, 3) uint8 for training, and for validation."""
@@ -22,10 +22,7 @@ SIDE = 64
 
 def emoji(data: Path) -> Split:
     """Emoji 64 × 64 on white; held out are the pairs of style and caption whose checksum is divisible by 20."""
-    return _split(
-        (_picture(archive, row["file"]), f"{row['style']}/{row['caption']}")
-        for archive, row in rows(data / "emoji64.zip")
-    )
+    return _split((picture, f"{row['style']}/{row['caption']}") for row, picture in rows(data / "emoji64.zip"))
 
 
 def tiles(data: Path) -> Split:
@@ -33,17 +30,19 @@ def tiles(data: Path) -> Split:
 
     The four of a picture are neighbours in the file, so mostly of one folder.
     """
-    return tuple(  # type: ignore[return-value]
-        part[: len(part) // 4 * 4].reshape(-1, 2, 2, 32, 32, 3).swapaxes(2, 3).reshape(-1, SIDE, SIDE, 3)
-        for part in _split((_picture(archive, row["file"]), row["file"]) for archive, row in rows(data / "tiles32.zip"))
-    )
+    train, held_out = _split((picture, row["file"]) for row, picture in rows(data / "tiles32.zip"))
+    return _in_fours(train), _in_fours(held_out)
+
+
+def _in_fours(tiles: np.ndarray) -> np.ndarray:
+    fours = tiles[: len(tiles) // 4 * 4].reshape(-1, 2, 2, SIDE // 2, SIDE // 2, 3)
+    return fours.swapaxes(2, 3).reshape(-1, SIDE, SIDE, 3)
 
 
 def motion(data: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Animated emoji, (frames, 64, 64, 3) at 12 a second; held out by the checksum of the caption."""
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for archive, row in rows(data / "motion64.zip"):
-        film = _picture(archive, row["file"])
+    for row, film in rows(data / "motion64.zip"):
         parts[_is_held_out(row["caption"])].append(film.reshape(-1, SIDE, SIDE, 3))
     return parts
 
@@ -63,15 +62,18 @@ def opened(path: Path) -> zipfile.ZipFile:
         raise CheckpointError(f"{path} is damaged: {error}") from None
 
 
-def rows(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict]]:
-    """An archive and each row of the `.jsonl` in it; raises what `opened` does."""
+def rows(path: Path) -> Iterator[tuple[dict, np.ndarray]]:
+    """Each row of the `.jsonl` in an archive, and its picture on white; raises what `opened` does."""
     with opened(path) as archive:
         try:
             name = next(name for name in archive.namelist() if name.endswith(".jsonl"))
-            for line in archive.read(name).decode().splitlines():
-                yield archive, json.loads(line)
-        except (zipfile.BadZipFile, zlib.error, StopIteration, KeyError, ValueError) as error:
-            if isinstance(error, (CheckpointError, InvalidArgument)):
+            described = [json.loads(line) for line in archive.read(name).decode().splitlines()]
+            pixels = (_picture(archive.read(row["file"])) for row in described)
+            yield from zip(described, pixels, strict=True)
+        except (zipfile.BadZipFile, zlib.error, StopIteration, RuntimeError, LookupError, TypeError, OSError) as error:
+            raise CheckpointError(f"{path} is damaged: {error!r}") from None
+        except ValueError as error:
+            if isinstance(error, ForetokenError):
                 raise
             raise CheckpointError(f"{path} is damaged: {error!r}") from None
 
@@ -80,12 +82,12 @@ def _is_held_out(key: str, one_in: int = 20) -> bool:
     return zlib.crc32(key.encode()) % one_in == 0
 
 
-def _picture(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _picture(file: bytes) -> np.ndarray:
     try:
         from PIL import Image
     except ImportError:
         raise MissingExtra("pictures need Pillow; install it with: pip install 'foretoken[image]'") from None
-    with Image.open(io.BytesIO(archive.read(name))) as picture:
+    with Image.open(io.BytesIO(file)) as picture:
         return read(picture)
 
 
