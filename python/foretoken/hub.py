@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from .codec.load import kind_of
+from .codec.hub import kind_of
 from .codec.text import Text
 from .drafter.small_model import SmallModel
 from .errors import ArgumentTypeError, CheckpointError, ShapeError

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from .. import codec
 from ..errors import CheckpointError
 from ..evaluate import report
 from ..hub import names, path
@@ -25,7 +26,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run this command."""
     if options.model is None:
-        facts = machine() | {"models": {name: model(path(name)) for name in names()}}
+        codecs = {name: model(path(name)) for name in codec.names()}
+        facts = machine() | {"models": {name: model(path(name)) for name in names()}, "codecs": codecs}
     else:
         folder = Path(options.model)
         facts = model(folder if folder.is_dir() else path(options.model))
@@ -53,15 +55,17 @@ def model(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder} is no checkpoint: {error.filename or weights.name} is missing") from None
     except (ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is damaged: {error}") from None
-    return {
+    said = {
         "folder": str(folder),
         "parameters": sum(torch.Size(shape).numel() for shape in shapes),
         "megabytes": round(weights.stat().st_size / 1e6, 1),
-        "layers": config.get("num_hidden_layers"),
-        "vocabulary": config.get("vocab_size"),
-        "context": config.get("max_position_embeddings"),
-        "figures": figures(folder / "README.md"),
     }
+    if "codec" in config:
+        said |= {"codec": config["codec"]}
+    else:
+        keys = {"layers": "num_hidden_layers", "vocabulary": "vocab_size", "context": "max_position_embeddings"}
+        said |= {name: config.get(key) for name, key in keys.items()}
+    return said | {"figures": figures(folder / "README.md")}
 
 
 def figures(card: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Signals to units and back."""
 
 from . import presets as presets
-from .load import load as load
+from .hub import load as load
+from .hub import names as names
 from .protocol import Codec as Codec

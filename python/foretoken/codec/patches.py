@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from .. import kernels
 from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument, ShapeError
 from ..weights import CONFIG, WEIGHTS, load_module, read_object, write_object, write_tensors
 from .autoencoder import AutoencoderConfig, PatchAutoencoder
+from .films import read_film
 from .pictures import read
 from .protocol import Codec
 
@@ -186,8 +186,8 @@ class Patches(_Patchwork):
 class Film(_Patchwork):
     """Films ↔ tubelets: patches that span `config.frames` neighbouring frames, in the order of time, then raster.
 
-    A signal is (frames, height, width, 3) uint8, or a sequence of pictures of one size; a film that does not fill its
-    tubelets in time goes on with its last frame. Frames are taken as equally spaced: resample what is not.
+    A signal is whatever `codec.films.read_film` takes; it comes back as (frames, height, width, 3) uint8. A film that
+    does not fill its tubelets in time goes on with its last frame.
 
     Example:
         >>> import foretoken as ft
@@ -200,8 +200,13 @@ class Film(_Patchwork):
     kind, unit = "film", "tubelet"
 
     def encode(self, signal: Any) -> np.ndarray:
-        """Units of a film: (units,) int64, or (units, width) float32; raises as `Patches.encode` does."""
-        return self._encode(self._film(signal)[None])[0]
+        """Units of a film: (units,) int64, or (units, width) float32.
+
+        Raises:
+            ShapeError: a side is not filled by places, or is 0.
+            InvalidArgument, ArgumentTypeError, LimitExceeded: it is no film; see `codec.films.read_film`.
+        """
+        return self._encode(read_film(signal)[None])[0]
 
     def decode(self, units: np.ndarray, grid: Grid | None = None) -> np.ndarray:
         """The film (frames, height, width, 3) uint8 of units.
@@ -220,20 +225,8 @@ class Film(_Patchwork):
 
     def grid(self, signal: Any) -> Grid:
         """How many units a film has in time, down and across."""
-        frames, height, width, _ = self._film(signal).shape
+        frames, height, width, _ = read_film(signal).shape
         return -(-frames // self.config.frames), height // self.side, width // self.side
-
-    def _film(self, signal: Any) -> np.ndarray:
-        if isinstance(signal, (np.ndarray, torch.Tensor)) and signal.ndim == 4:
-            return _pixels(signal)
-        if isinstance(signal, (str, bytes)) or not isinstance(signal, Sequence):
-            arrays = isinstance(signal, (np.ndarray, torch.Tensor))
-            said = f"shape {tuple(signal.shape)}" if arrays else type(signal).__name__
-            raise ShapeError(f"a film is (frames, height, width, 3) uint8, or a sequence of pictures; got {said}")
-        frames = [read(frame) for frame in signal]
-        if not frames or len({frame.shape for frame in frames}) > 1:
-            raise ShapeError(f"a film has frames of one size, got {sorted({frame.shape[:2] for frame in frames})}")
-        return np.stack(frames)
 
 
 def cut(films: np.ndarray, config: AutoencoderConfig) -> Tensor:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import ArgumentTypeError, InvalidArgument, LimitExceeded, MissingExtra, ShapeError
+from ..errors import ArgumentTypeError, ForetokenError, InvalidArgument, LimitExceeded, MissingExtra, ShapeError
 
 MOST_PIXELS = 2**26
 """How many pixels a file may say it has: 8192 × 8192, whose bytes take 200 MB."""
@@ -68,8 +70,21 @@ def _opaque(array: np.ndarray) -> np.ndarray:
 
 
 def _opened(path: str | os.PathLike[str], max_pixels: int) -> np.ndarray:
+    with decoding(path, max_pixels) as picture:
+        from PIL import ImageOps
+
+        return _converted(ImageOps.exif_transpose(picture))
+
+
+@contextlib.contextmanager
+def decoding(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Any]:
+    """A file opened by Pillow, its size checked before anything is decoded; whatever Pillow says of it becomes ours.
+
+    Raises:
+        LimitExceeded, InvalidArgument, MissingExtra: as `read` does.
+    """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError:
         raise MissingExtra("pictures of files need Pillow; install it with: pip install 'foretoken[image]'") from None
     with warnings.catch_warnings():
@@ -80,11 +95,11 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> np.ndarray:
                 width, height = picture.size
                 if width * height > max_pixels:
                     raise LimitExceeded(f"{path} is {height} × {width}, more than {max_pixels} pixels: make it smaller")
-                return _converted(ImageOps.exif_transpose(picture))
+                yield picture
         except Image.DecompressionBombError as error:
             raise LimitExceeded(f"{path} is too large: {error}") from None
         except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's readers raise of broken files
-            if isinstance(error, LimitExceeded):
+            if isinstance(error, ForetokenError):
                 raise
             raise InvalidArgument(f"cannot read the picture {path}: {error}") from None
 
