@@ -14,8 +14,8 @@ from .. import kernels
 from ..errors import InvalidArgument, MissingExtra
 
 WEBP_CONTAINER, WEBP_FRAME = 12 + 8, 3 + 7
-"""Bytes of every lossy WebP before the first pixel: RIFF and chunk headers; the frame's tag, start code and size (RFC 9649
-and 6386)."""
+"""Bytes of every lossy WebP before the first pixel: headers of RIFF and chunk (RFC 9649); the frame's tag, start
+code and size (RFC 6386)."""
 
 
 class PatchCodes:
