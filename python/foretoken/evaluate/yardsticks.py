@@ -173,7 +173,8 @@ class WebP:
 
 def _patches(pictures: np.ndarray, side: int) -> np.ndarray:
     """(pictures × patches, 3 × side × side) float32, 0 to 255."""
-    return np.asarray(kernels.patchify(pictures, patch=side, scale=1.0, threads=torch.get_num_threads()).rows)
+    whole = np.ascontiguousarray(pictures)
+    return np.asarray(kernels.patchify(whole, patch=side, scale=1.0, threads=torch.get_num_threads()).rows)
 
 
 def _pictures(patches: np.ndarray, like: np.ndarray, side: int) -> np.ndarray:
