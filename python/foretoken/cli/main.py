@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ForetokenError
-from . import bench, generate, info, train
+from . import bench, codec, generate, info, train
 
-COMMANDS = {"generate": generate, "train": train, "info": info, "bench": bench}
+COMMANDS = {"generate": generate, "train": train, "codec": codec, "info": info, "bench": bench}
 
 
 def parser() -> argparse.ArgumentParser:
