@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import foretoken as ft
-from foretoken.codec.autoencoder import AutoencoderConfig, PatchAutoencoder, merged, parted
+from foretoken.codec.autoencoder import AutoencoderConfig, PatchAutoencoder, merged, parted, widened_weights
 from foretoken.codec.patches import Film, Patches, cut, paste
 from foretoken.errors import ArgumentTypeError, CheckpointError, ForetokenError, InvalidArgument, ShapeError
 
@@ -104,9 +104,31 @@ def test_cutting_is_undone_exactly(frames: int) -> None:
     config = dataclasses.replace(TOY, frames=frames)
     films = noise(3, 2 * frames, 8, 12, 3)
     patches = cut(films, config)
-    assert patches.shape == (3, 2, 4, 6, 3 * frames * 4)
+    assert patches.shape == (3, 2, frames, 4, 6, 3 * 4)
     assert -1 <= float(patches.min()) < float(patches.max()) <= 1
     assert (paste(patches, config) == films).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_still_film_is_coded_as_its_picture_by_widened_weights(kind: str) -> None:
+    pictures = toy(**KINDS[kind])
+    films = PatchAutoencoder(dataclasses.replace(pictures.config, frames=4))
+    state = films.state_dict()
+    found = widened_weights(pictures.state_dict(), {name: value.shape for name, value in state.items()})
+    assert found.keys() == state.keys()
+    films.load_state_dict(found)
+    picture = noise(8, 12, 3)
+    alone, film = Patches(pictures), Film(films)
+    np.testing.assert_allclose(film.encode([picture] * 4), alone.encode(picture), atol=1e-4)
+    back = film.decode(film.encode([picture] * 4), film.grid([picture] * 4))
+    assert np.abs(back - alone.decode(alone.encode(picture), alone.grid(picture)).astype(int)).max() <= 1
+
+
+def test_only_weights_that_fit_are_taken() -> None:
+    wide = PatchAutoencoder(dataclasses.replace(TOY, trunk=16)).state_dict()
+    found = widened_weights(toy().state_dict(), {name: value.shape for name, value in wide.items()})
+    assert "stem_in.0.first.weight" in found
+    assert not any(name.startswith(("trunk", "merge", "split.weight")) for name in found)
 
 
 @pytest.mark.parametrize("frames", [2, 4])

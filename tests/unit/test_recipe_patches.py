@@ -22,7 +22,7 @@ from foretoken.recipes.patches import PatchesConfig, Run
 image = pytest.importorskip("PIL.Image")
 
 FIELDS: dict[str, Any] = {
-    "sources": ("emoji",), "shares": (1.0,), "batch": 4, "frames": 1, "patch": 4, "units": 1, "stem": 8,
+    "sources": ("emoji",), "shares": (1.0,), "start": "", "batch": 4, "frames": 1, "patch": 4, "units": 1, "stem": 8,
     "stem_depth": 1, "trunk": 8, "trunk_depth": 1, "levels": (5, 5), "codes": 0, "width": 2, "steps": (6,),
     "warmup": 2, "cooldown": 0.5, "rate": 0.01, "save_every": 2, "seed": 1,
 }  # fmt: skip
@@ -186,6 +186,19 @@ def test_films_are_learnt_in_pieces(data: Path, tmp_path: Path) -> None:
     run.train(lambda *_: None)
     run.export(tmp_path / "codec")
     assert ft.codec.load(tmp_path / "codec").grid(films[0]) == (1, 8, 8)
+
+
+def test_a_run_may_begin_with_the_weights_of_another(data: Path, tmp_path: Path) -> None:
+    first = Run(config(steps=(3,)), data, tmp_path / "first")
+    first.train(lambda *_: None)
+    first.export(tmp_path / "first" / "checkpoint")
+    begun = Run(config(start="{out}/first/checkpoint", levels=(), codes=8), data, tmp_path / "second")
+    kept = {name: value.bfloat16().float() for name, value in first.module.state_dict().items()}
+    mine = begun.module.state_dict()
+    assert all(torch.equal(mine[name], value) for name, value in kept.items() if name in mine)
+    assert (mine.keys() - kept.keys()) == {"bottleneck.codebook", "bottleneck.counts", "bottleneck.sums"}
+    with pytest.raises(CheckpointError, match="nowhere"):
+        Run(config(start="{out}/nowhere"), data, tmp_path / "third")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ class AutoencoderConfig:
     """The shape of an auto-encoder; a checkpoint states every field.
 
     Args:
-        frames: how many neighbouring frames a patch spans; 1 for pictures.
+        frames: how many neighbouring frames a unit spans; 1 for pictures.
         patch: side of the patches that go in, in pixels.
         units: units of a place of the trunk, 2 × 2 patches: 1, or 4, which then lie as the patches do.
         stem, stem_depth: channels and residual blocks at one place a patch.
@@ -98,7 +99,8 @@ class Residual(nn.Module):
 class PatchAutoencoder(nn.Module):
     """Convolutions at one place a patch, then at one place for 2 × 2 patches, the bottleneck, and the way back.
 
-    It has no notion of where a patch lies, so pictures may have any size that the places fill.
+    Each frame has a stem of its own, with the same weights; the trunk sees all frames that a unit spans at once. There
+    is no notion of where a patch lies, so pictures may have any size that the places fill.
 
     Args:
         config: its shape.
@@ -107,37 +109,65 @@ class PatchAutoencoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        numbers, stem, trunk = 3 * config.frames * config.patch**2, config.stem, config.trunk
+        numbers, stem, trunk = 3 * config.patch**2, config.stem, config.trunk
         self.bottleneck = config.bottleneck()
         self.patch_in = nn.Linear(numbers, stem)
         self.stem_in = nn.Sequential(*(Residual(stem) for _ in range(config.stem_depth)))
-        self.merge = nn.Linear(MERGE**2 * stem, trunk)
+        self.merge = nn.Linear(config.frames * MERGE**2 * stem, trunk)
         self.trunk_in = nn.Sequential(*(Residual(trunk) for _ in range(config.trunk_depth)))
         self.gain_in = nn.Parameter(torch.ones(trunk))
         self.squeeze = nn.Linear(trunk, config.units * self.bottleneck.inputs)
         self.widen = nn.Linear(config.units * self.bottleneck.width, trunk)
         self.trunk_out = nn.Sequential(*(Residual(trunk) for _ in range(config.trunk_depth)))
-        self.split = nn.Linear(trunk, MERGE**2 * stem)
+        self.split = nn.Linear(trunk, config.frames * MERGE**2 * stem)
         self.stem_out = nn.Sequential(*(Residual(stem) for _ in range(config.stem_depth)))
         self.gain_out = nn.Parameter(torch.ones(stem))
         self.patch_out = nn.Linear(stem, numbers)
 
     def squeezed(self, patches: Tensor) -> Tensor:
-        """What goes into the bottleneck, (B, H, W, inputs), of patches (B, rows, columns, numbers)."""
-        x = self.trunk_in(self.merge(merged(self.stem_in(self.patch_in(patches)))))
+        """What goes into the bottleneck, (B, H, W, inputs), of patches (B, frames, rows, columns, numbers)."""
+        x = merged(self.stem_in(self.patch_in(patches.flatten(0, 1))))
+        x = x.unflatten(0, (-1, self.config.frames)).movedim(1, 3).flatten(3)
+        x = self.trunk_in(self.merge(x))
         x = self.squeeze(normed(x) * self.gain_in)
         return x if self.config.units == 1 else parted(x)
 
     def widened(self, codes: Tensor) -> Tensor:
-        """Patches (B, rows, columns, numbers) of what comes out of the bottleneck, (B, H, W, width)."""
-        x = self.widen(codes if self.config.units == 1 else merged(codes))
-        x = self.stem_out(parted(self.split(self.trunk_out(x))))
-        return self.patch_out(normed(x) * self.gain_out)
+        """Patches (B, frames, rows, columns, numbers) of what comes out of the bottleneck, (B, H, W, width)."""
+        x = self.trunk_out(self.widen(codes if self.config.units == 1 else merged(codes)))
+        x = self.split(x).unflatten(3, (self.config.frames, -1)).movedim(3, 1).flatten(0, 1)
+        x = self.patch_out(normed(self.stem_out(parted(x))) * self.gain_out)
+        return x.unflatten(0, (-1, self.config.frames))
 
     def forward(self, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Patches as they come back, and the bottleneck's part of the loss; patches (B, rows, columns, numbers)."""
+        """Patches as they come back, and the bottleneck's part of the loss."""
         codes, extra = self.bottleneck(self.squeezed(patches), generator)
         return self.widened(codes), extra
+
+
+def widened_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """The weights of an auto-encoder of pictures as those of one of films, as far as they fit.
+
+    What spans frames begins with the mean of what the frames say, and says the same to all of them: a film that stands
+    still is coded as well as a picture from the first step on.
+
+    Args:
+        weights: of pictures, by name.
+        shapes: of the weights that are wanted.
+    """
+    found = {}
+    for name, shape in shapes.items():
+        weight = weights.get(name)
+        if weight is not None and weight.shape != shape and name.split(".")[0] in ("merge", "split"):
+            frames = max(shape[0] // weight.shape[0], shape[-1] // weight.shape[-1])
+            weight = (
+                weight.repeat(1, frames) / frames
+                if name == "merge.weight"
+                else weight.repeat(frames, *[1] * (weight.ndim - 1))
+            )
+        if weight is not None and weight.shape == shape:
+            found[name] = weight
+    return found
 
 
 def normed(x: Tensor) -> Tensor:

@@ -230,24 +230,28 @@ class Film(_Patchwork):
 
 
 def cut(films: np.ndarray, config: AutoencoderConfig) -> Tensor:
-    """Patches (films, T, rows, columns, numbers) float32 in [-1, 1] of films (films, frames, height, width, 3)."""
-    rows, grid, _ = kernels.patchify(
-        list(films), patch=config.patch, frames=config.frames, mean=0.5, std=0.5, threads=1
-    )
-    return torch.from_numpy(np.asarray(rows)).reshape(len(films), *(int(n) for n in grid[0]), -1)
+    """Patches (films, T, frames, rows, columns, numbers) float32 in [-1, 1] of films (films, frames, height, width, 3).
+
+    A film whose frames do not fill the last T goes on with its last one.
+    """
+    short = -films.shape[1] % config.frames
+    if short:
+        films = np.concatenate([films, np.repeat(films[:, -1:], short, axis=1)], axis=1)
+    rows, grid, _ = kernels.patchify(list(films), patch=config.patch, mean=0.5, std=0.5)
+    _, down, across = (int(n) for n in grid[0])
+    return torch.from_numpy(np.asarray(rows)).reshape(len(films), -1, config.frames, down, across, rows.shape[1])
 
 
 def paste(patches: Tensor, config: AutoencoderConfig) -> np.ndarray:
     """Films (films, frames, height, width, 3) uint8, the inverse of `cut`."""
-    films, time, height, width, numbers = patches.shape
+    films, time, frames, down, across, numbers = patches.shape
     pasted = kernels.unpatchify(
         patches.reshape(-1, numbers).contiguous(),
-        [(time, height, width)] * films,
+        [(time * frames, down, across)] * films,
         patch=config.patch,
-        lengths=[time * config.frames] * films,
+        lengths=[time * frames] * films,
         mean=0.5,
         std=0.5,
-        frames=config.frames,
     )
     return np.stack(pasted)
 

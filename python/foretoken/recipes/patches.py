@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..codec.autoencoder import AutoencoderConfig, PatchAutoencoder
+from ..codec.autoencoder import AutoencoderConfig, PatchAutoencoder, widened_weights
 from ..codec.patches import Film, Patches, cut
 from ..errors import InvalidArgument
+from ..weights import WEIGHTS, read_tensors
 from . import pictures, run, sprites
 from .optimizer import Adam
 from .run import RecipeConfig
@@ -48,6 +49,8 @@ class PatchesConfig(RecipeConfig):
     Args:
         sources: names in `SOURCES`.
         shares: how often each source is drawn from; they are divided by their sum.
+        start: folder of a checkpoint whose weights are begun with, as far as they fit, or "" for none; `{out}` in it is
+            the folder in which the run's folder lies.
         batch: pictures, or pieces of films, a step.
         frames, patch, units, stem, stem_depth, trunk, trunk_depth, levels, codes, width: as in `AutoencoderConfig`.
         steps, warmup, cooldown, rate, save_every, seed: those of every recipe.
@@ -59,6 +62,7 @@ class PatchesConfig(RecipeConfig):
 
     sources: tuple[str, ...]
     shares: tuple[float, ...]
+    start: str
     batch: int
     frames: int
     patch: int
@@ -95,6 +99,11 @@ class Run(run.Run[PatchesConfig, PatchAutoencoder]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.module = PatchAutoencoder(self.config.model())
+        if self.config.start:
+            begun = read_tensors(Path(self.config.start.format(out=self.out.parent)) / WEIGHTS)
+            state = self.module.state_dict()
+            state |= widened_weights(begun, {name: value.shape for name, value in state.items()})
+            self.module.load_state_dict(state)
         self.optimizer = Adam(dict(self.module.named_parameters()))
 
     def loss(self) -> Tensor:
