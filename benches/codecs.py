@@ -4,9 +4,10 @@
     python benches/codecs.py --data DATA --codec emoji-fsq-64 --codec runs/mine/checkpoint --pictures 100
 
 Pictures: held-out emoji, tiles (four in a picture) and frames of composed walks. Films: held-out animated emoji and
-walks. Yardsticks are fitted to training pictures of the very set they are measured on, up to `--training` of them: kinder
-to them than to codecs, which learn all sets at once. A figure is the mean over pictures (frames, for films) of each
-one's own; perplexity is that of the codes' frequencies. WebP files are counted whole, and chosen as near as they get.
+walks. Yardsticks are fitted to training pictures of the very set they are measured on, up to `--training` of them,
+which is kinder to them than to codecs, who learn all sets at once. A figure is the mean over pictures (frames, for
+films) of each one's own; perplexity is that of the codes' frequencies. WebP files are counted whole, and chosen as near
+as they get.
 """
 
 from __future__ import annotations

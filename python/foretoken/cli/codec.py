@@ -1,7 +1,7 @@
 """Look at what a codec makes of a file.
 
-`foretoken codec show FILE` writes a page, or a PNG if --out ends so: a picture as it is, its units, what comes back, and
-the errors; a film as a contact sheet; a sound as waves and spectrograms; a text as its tokens.
+`foretoken codec show FILE` writes a page, or a PNG if --out ends so: a picture as it is, its units, what comes back,
+and the errors; a film as a contact sheet; a sound as waves and spectrograms; a text as its tokens.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _frames(file: Path) -> int:
     try:
         with Image.open(file) as opened:
             return getattr(opened, "n_frames", 1)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the reader of pictures says it better
+    except Exception:  # whatever is wrong with it, the reader of pictures says better
         return 1
 
 

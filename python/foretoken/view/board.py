@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import io
 from typing import Any
 
@@ -15,6 +16,7 @@ from .sheet import Panel, Sheet
 WIDTH, MARGIN, GAP = 1600, 40, 24
 _COLUMNS = 4
 _TALLEST = 2**14
+_LONGEST = 500  # characters of a line, more than fit
 _INK, _QUIET, _LINE = (28, 33, 40), (98, 108, 120), (223, 227, 232)
 
 
@@ -28,7 +30,9 @@ def board(sheet: Sheet) -> bytes:
     try:
         from PIL import Image
     except ImportError:
-        raise MissingExtra("a PNG needs Pillow; install it with: pip install 'foretoken[image]', or write .html") from None
+        raise MissingExtra(
+            "a PNG needs Pillow; install it with: pip install 'foretoken[image]', or write .html"
+        ) from None
     # Drawn once to know how high it is, and once on a picture of that height.
     height = _Drawn(Image.new("RGB", (WIDTH, 1)), sheet).bottom + MARGIN
     if height > _TALLEST:
@@ -64,11 +68,12 @@ class _Drawn:
 
     def _write(self, x: float, y: float, text: str, size: int, ink: tuple[int, ...], width: float = 1e9) -> float:
         """Write one line, cut to a width; returns where it ends."""
-        font, text = self._font(size), _plain(text)
+        font, text = self._font(size), _plain(text[:_LONGEST])
         if self.draw.textlength(text, font=font) > width:
-            while text and self.draw.textlength(text + "...", font=font) > width:
-                text = text[:-1]
-            text += "..."
+            fits = bisect.bisect_left(
+                range(len(text)), width, key=lambda n: self.draw.textlength(text[:n] + "...", font)
+            )
+            text = text[: max(0, fits - 1)] + "..."
         self.draw.text((x, y), text, fill=ink, font=font)
         return x + self.draw.textlength(text, font=font)
 
@@ -129,7 +134,7 @@ class _Drawn:
         font, line, x = self._font(20), 34, float(MARGIN)
         for place, (piece, _) in enumerate(sheet.pieces):
             for part in piece.replace("\t", "    ").splitlines(keepends=True) or [""]:
-                shown = _plain(part.rstrip("\r\n")) 
+                shown = _plain(part.rstrip("\r\n"))
                 wide = self.draw.textlength(shown, font=font) + 2
                 if x + wide > WIDTH - MARGIN:
                     x, self.bottom = float(MARGIN), self.bottom + line

@@ -48,7 +48,7 @@ def _figure(panel: Panel) -> str:
     sound = ""
     if panel.sound is not None:
         sound = f'<audio controls preload="metadata" src="{data_uri("audio/wav", panel.sound)}"></audio>'
-    return f'<figure{" class=wide" if panel.wide else ""}>{caption}{_drawing(panel)}{sound}</figure>'
+    return f"<figure{' class=wide' if panel.wide else ''}>{caption}{_drawing(panel)}{sound}</figure>"
 
 
 def _drawing(panel: Panel) -> str:
@@ -63,18 +63,20 @@ def _drawing(panel: Panel) -> str:
         drawn += _labels(panel.pixels, panel.labels)
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(panel.title)}"'
-        f'{" preserveAspectRatio=none" if panel.smooth else ""}>{drawn}</svg>'
+        f"{' preserveAspectRatio=none' if panel.smooth else ''}>{drawn}</svg>"
     )
 
 
 def _lines(height: int, width: int, rows: int, columns: int) -> str:
     down = "".join(f"M{width * i / columns:g} 0v{height}" for i in range(1, columns))
     across = "".join(f"M0 {height * i / rows:g}h{width}" for i in range(1, rows))
-    return f'<path d="{down}{across}" fill="none" stroke="#808080" stroke-opacity="0.5" stroke-width="{width / 640:g}"/>'
+    return (
+        f'<path d="{down}{across}" fill="none" stroke="#808080" stroke-opacity="0.5" stroke-width="{width / 640:g}"/>'
+    )
 
 
 def _labels(colours: np.ndarray, labels: np.ndarray) -> str:
-    """Numbers of the same size in all cells, of which the largest fills its cell; black or white, whichever stands out."""
+    """Numbers of one size in all cells, the longest as wide as its cell; black or white, whichever stands out."""
     digits = max(len(str(label)) for label in labels.reshape(-1).tolist())
     size = min(0.42, 1.4 / digits)
     texts = []

@@ -20,11 +20,11 @@ def symbol_colours(ids: np.ndarray) -> np.ndarray:
 
     Example:
         >>> symbol_colours(np.array([0, 1, 0])).tolist()
-        [[217, 107, 107], [101, 119, 188], [217, 107, 107]]
+        [[230, 103, 103], [132, 152, 198], [230, 103, 103]]
     """
     hue = ids * _GOLDEN % 1
-    value = 0.9 - 0.3 * (ids * _GOLDEN**2 * 3 % 1)
-    saturation = 0.55 - 0.3 * (ids * _GOLDEN**3 * 5 % 1)
+    value = 0.9 - 0.3 * (ids * math.sqrt(2) % 1)
+    saturation = 0.55 - 0.3 * (ids * math.sqrt(3) % 1)
     turned = (hue[..., None] * 6 + np.array([0, 4, 2])) % 6
     parts = value[..., None] * (1 - saturation[..., None] * (1 - np.clip(np.abs(turned - 3) - 1, 0, 1)))
     return np.round(255 * parts).astype(np.uint8)
@@ -81,16 +81,16 @@ def strip(frames: Sequence[np.ndarray], *, gap: int = 2) -> np.ndarray:
     return np.concatenate(parts[1:], axis=1)
 
 
-def waveform(samples: np.ndarray, *, width: int = 900, height: int = 120) -> np.ndarray:
-    """Samples in [-1, 1] as a wave, (height, width, 4), clear where there is none: the least and the most of a column."""
+def waveform(samples: np.ndarray, *, peak: float = 1.0, width: int = 900, height: int = 120) -> np.ndarray:
+    """Samples in [-peak, peak] as a wave (height, width, 4), clear where none is: the least and the most of each column."""
     columns = np.array_split(samples, width) if len(samples) >= width else np.split(samples, len(samples))
     middle = (height - 1) / 2
     made = np.zeros((height, len(columns), 4), dtype=np.uint8)
     made[..., :3] = WAVE
     made[round(middle), :, 3] = 90
     rows = np.arange(height)[:, None]
-    top = np.array([middle * (1 - min(1.0, float(column.max()))) for column in columns])
-    bottom = np.array([middle * (1 - max(-1.0, float(column.min()))) for column in columns])
+    extent = np.array([(column.max(), column.min()) for column in columns]).clip(-peak, peak)
+    top, bottom = (middle * (1 - extent / peak)).T
     made[(rows >= np.floor(top)) & (rows <= np.ceil(bottom)), 3] = 255
     return made
 

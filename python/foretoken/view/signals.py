@@ -52,7 +52,9 @@ def picture(
         Panel("decoded", decoded, f"from {coding.units:,} {coding.plural} alone", smooth=False),
         Panel("error", off, _scale(largest)),
     )
-    return Sheet(name, f"a picture as {coding.plural} by {coding.codec}", measures | coding.figures(original.size * 8), panels)
+    return Sheet(
+        name, f"a picture as {coding.plural} by {coding.codec}", measures | coding.figures(original.size * 8), panels
+    )
 
 
 def film(
@@ -96,7 +98,9 @@ def film(
             f"{grid[1]} × {grid[2]} at each of {grid[0]} times; {_legend(coding)}", wide=True,
         ),
     )  # fmt: skip
-    return Sheet(name, f"a film as {coding.plural} by {coding.codec}", measures | coding.figures(original.size * 8), panels)
+    return Sheet(
+        name, f"a film as {coding.plural} by {coding.codec}", measures | coding.figures(original.size * 8), panels
+    )
 
 
 def sound(
@@ -125,14 +129,15 @@ def sound(
     decoded = decoded[: len(original)]
     if original.shape != decoded.shape or original.ndim != 1 or not len(original):
         raise ShapeError(f"a sound of shape {original.shape} came back as {decoded.shape}: give samples, and as many")
-    seconds = f"{len(original) / rate:.2f} s of {rate:,} samples a second"
+    peak = max(float(np.abs(original).max()), 1e-4)
+    seconds = f"{len(original) / rate:.2f} s of {rate:,} samples a second; {peak:.2g} of full scale fills the height"
     before, loudest = spectrogram(original, rate)
     after, _ = spectrogram(decoded, rate, loudest=loudest)
     scale = f"0 to {rate // 2:,} Hz upwards; black is {-FLOOR:.0f} dB below the brightest"
     panels = [
-        Panel("original", waveform(original), seconds, wide=True, smooth=True, sound=wav(original, rate)),
+        Panel("original", waveform(original, peak=peak), seconds, wide=True, smooth=True, sound=wav(original, rate)),
         Panel(
-            "decoded", waveform(decoded), f"from {coding.units:,} {coding.plural} alone", wide=True, smooth=True,
+            "decoded", waveform(decoded, peak=peak), f"from {coding.units:,} {coding.plural} alone", wide=True, smooth=True,
             sound=wav(decoded, rate),
         ),
         Panel("original, by frequency", before, scale, wide=True, smooth=True),
@@ -140,9 +145,13 @@ def sound(
     ]  # fmt: skip
     if units.ndim == 2:
         books = _colours(units, coding).reshape(*units.shape, 3).swapaxes(0, 1)
-        note = f"{units.shape[0]} frames from left to right, {units.shape[1]} books from top to bottom; {_legend(coding)}"
+        note = (
+            f"{units.shape[0]} frames from left to right, {units.shape[1]} books from top to bottom; {_legend(coding)}"
+        )
         panels.append(Panel("codes", books.repeat(6, axis=0), note, wide=True))
-    return Sheet(name, f"a sound as {coding.plural} by {coding.codec}", measures | coding.figures(len(original) * 16), panels)
+    return Sheet(
+        name, f"a sound as {coding.plural} by {coding.codec}", measures | coding.figures(len(original) * 16), panels
+    )
 
 
 def text(name: str, pieces: Sequence[tuple[str, int]], coding: Coding, measures: dict[str, str]) -> Sheet:
