@@ -3,9 +3,11 @@
     python benches/patch.py                        # a minute
     python benches/patch.py --only threads
 
-Contenders take turns, and the median counts; all but the last part keep to one thread. transformers is measured through
-Pillow, and through torchvision where that is installed; arrays go in and tensors come out. The fused code of PyTorch
-folds scale, mean and deviation into one multiplication and one addition and writes each number to its place.
+Contenders take turns, and the median counts; all but the last part keep to one thread. As a control,
+threads there only write as many bytes: where they gain less than what was asked, memory is the limit and not a lock.
+transformers is measured through Pillow, and through torchvision where that is installed; arrays go in and tensors come
+out. The fused code of PyTorch folds scale, mean and deviation into one multiplication and one addition and writes each
+number to its place.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import functools
 import statistics
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +40,15 @@ OURS, INTO, WRITE, FUSED = (
     "one write of the result",
     "fused PyTorch",
 )
+FRESH = f"{WRITE}, in fresh memory"
+
+
+class Kept(threading.local):
+    """Memory for one result, of each thread its own."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = tuple(shape)
+        self.rows = np.zeros(self.shape, np.float32)
 
 
 def picture(side: int) -> np.ndarray:
@@ -160,11 +172,21 @@ def _with_differences(report: Report, apart: dict[str, dict[str, float]]) -> Rep
 
 
 def threads(side: int, target: int, *, pictures: int, workers: int, repeats: int) -> Report:
-    """Many pictures at once: the same calls by one Python thread, and by several."""
+    """Many pictures at once: the same calls by one Python thread, and by several; and what memory lets them gain."""
     pixels, limits = picture(side), {"shortest_edge": target * target, "longest_edge": target * target}
     small: dict[str, Any] = {"min_pixels": target**2, "max_pixels": target**2}
-    calls: Calls = {OURS: lambda: presets.qwen2_vl(pixels, resize=False)}
-    calls[f"{OURS}, → {target}"] = lambda: presets.qwen2_vl(pixels, **small)
+    cut: dict[str, Any] = {"patch": 14, "merge": 2, "frames": 2, "mean": presets.CLIP_MEAN, "std": presets.CLIP_STD}
+    resized = {**cut, "size": target, "rounding": kernels.Rounding.TORCH}
+    whole = Kept(presets.qwen2_vl(pixels, resize=False)["pixel_values"].shape)
+    less = Kept(presets.qwen2_vl(pixels, **small)["pixel_values"].shape)
+    calls: Calls = {
+        OURS: lambda: presets.qwen2_vl(pixels, resize=False),
+        INTO: lambda: kernels.patchify(pixels, out=whole.rows, **cut),
+        f"{OURS}, → {target}": lambda: presets.qwen2_vl(pixels, **small),
+        f"{INTO}, → {target}": lambda: kernels.patchify(pixels, out=less.rows, **resized),
+        FRESH: lambda: np.empty(whole.shape, np.float32).fill(1),
+        f"{WRITE}, where it was": lambda: whole.rows.fill(1),
+    }
     for name, processor in processors().items():
         calls[name] = functools.partial(processor, pixels, do_resize=False, return_tensors="pt")
         calls[f"{name}, → {target}"] = functools.partial(processor, pixels, size=limits, return_tensors="pt")
@@ -181,9 +203,10 @@ def threads(side: int, target: int, *, pictures: int, workers: int, repeats: int
             )
         one, many = (statistics.median(times[how]) / pictures for how in ("alone", "together"))
         gain = statistics.median([a / b for a, b in zip(times["alone"], times["together"], strict=True)])
+        rate = (less if "→" in name else whole).rows.nbytes / one / 1e6
         results[name] = {"ms": round(one, 4), "ms_together": round(many, 4), "times": round(gain, 3)}
-        rows.append((name, one, many, gain))
-    head = ("who", "one thread", f"{workers} threads", "times")
+        rows.append((name, one, many, gain, rate, rate * one / many))
+    head = ("who", "one thread", f"{workers} threads", "times", "GB/s written by one", "together")
     table = Table(f"ms a picture, {pictures} of {side} × {side}", head, rows)
     return Report("threads", {"workers": workers, "pictures": pictures, "repeats": repeats}, [table], results)
 

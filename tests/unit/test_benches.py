@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 import foretoken as ft
 from benches import (
     _common,
+    _costs,
     _curve,
     _llama_cpp,
     compression,
@@ -30,6 +31,7 @@ from benches import (
     resume,
     speed,
     tree,
+    units,
 )
 from foretoken import hub
 from foretoken.evaluate import kernels as kernel_bench
@@ -237,7 +239,37 @@ def test_quantize(capsys: pytest.CaptureFixture[str]) -> None:
     assert results["packing"]["pack 10 bits"]["ours"]["ids_per_second"] > 0
 
 
-@pytest.mark.parametrize("name", ["compression", "lookup", "native", "quantize", "speed"])
+def test_units(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    results = quick(units, capsys, "--plot", str(tmp_path / "units.png"))
+    assert results.keys() == {"tiny", "1 B", "measured"}
+    assert (tmp_path / "units.png").read_bytes().startswith(b"\x89PNG")
+    rows, picture = results["measured"]["rows"], results["1 B"]["picture 1024², 24-bit pixels"]
+    assert rows["sound of 1 s, codes"]["seconds"] > 0
+    assert rows["picture 1024², 24-bit pixels"]["seconds"] is None  # only the line says it
+    assert (picture["units"], picture["cache_bytes"]) == (2**20, 2**20 * 2 * 16 * 8 * 64 * 2)
+    assert results["tiny"]["sound of 1 s, codes, delayed"]["forwards"] == 53
+
+
+def test_operations_are_those_that_torch_counts() -> None:
+    """A row read at once costs what its units cost one by one, but for what attention then masks."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    module, length = tiny_llama(), 24
+    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        module(torch.zeros(1, length, dtype=torch.int64))
+    found = _costs.costs(module.config, length, bytes_of_a_number=4)
+    masked = 4 * 2 * 4 * 8 * (length**2 - length * (length + 1) // 2)  # layers, heads, width
+    assert counter.get_total_flops() == found.operations + masked
+
+
+def test_a_line_goes_through_what_lies_on_one() -> None:
+    line = _costs.Line.through({place: 2e-3 + 5e-7 * place for place in (1, 10, 100, 5000)})
+    assert (line.start, line.slope) == (pytest.approx(2e-3), pytest.approx(5e-7))
+    assert line.whole(1000) == pytest.approx(sum(line.at(place) for place in range(1, 1001)))
+
+
+@pytest.mark.parametrize("name", ["compression", "lookup", "native", "quantize", "speed", "units"])
 def test_a_bench_is_a_script(name: str, tmp_path: Path) -> None:
     """It finds the tests' models from any folder, and does not stand in the way of a module of its own name."""
     script = _common.ROOT / "benches" / f"{name}.py"
