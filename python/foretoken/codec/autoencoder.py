@@ -158,13 +158,11 @@ def widened_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Si
     found = {}
     for name, shape in shapes.items():
         weight = weights.get(name)
-        if weight is not None and weight.shape != shape and name.split(".")[0] in ("merge", "split"):
-            frames = max(shape[0] // weight.shape[0], shape[-1] // weight.shape[-1])
-            weight = (
-                weight.repeat(1, frames) / frames
-                if name == "merge.weight"
-                else weight.repeat(frames, *[1] * (weight.ndim - 1))
-            )
+        if weight is not None and name == "merge.weight":
+            frames = shape[1] // weight.shape[1]
+            weight = weight.repeat(1, frames) / frames
+        elif weight is not None and name in ("split.weight", "split.bias"):
+            weight = weight.repeat(shape[0] // weight.shape[0], *[1] * (weight.ndim - 1))
         if weight is not None and weight.shape == shape:
             found[name] = weight
     return found
