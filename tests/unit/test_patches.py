@@ -18,7 +18,7 @@ from foretoken.codec.patches import Film, Patches, cut, paste
 from foretoken.errors import ArgumentTypeError, CheckpointError, ForetokenError, InvalidArgument, ShapeError
 
 TOY = AutoencoderConfig(
-    frames=1, patch=2, units=1, stem=8, stem_depth=1, trunk=8, trunk_depth=1, levels=(5, 4), codes=0, width=2
+    frames=1, patch=2, units=1, stem=8, stem_depth=1, trunk=8, trunk_depth=1, mixing=0, levels=(5, 4), codes=0, width=2
 )
 KINDS: dict[str, dict[str, Any]] = {
     "fsq": {},

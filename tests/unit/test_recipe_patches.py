@@ -23,7 +23,7 @@ image = pytest.importorskip("PIL.Image")
 
 FIELDS: dict[str, Any] = {
     "sources": ("emoji",), "shares": (1.0,), "start": "", "batch": 4, "frames": 1, "patch": 4, "units": 1, "stem": 8,
-    "stem_depth": 1, "trunk": 8, "trunk_depth": 1, "levels": (5, 5), "codes": 0, "width": 2, "steps": (6,),
+    "stem_depth": 1, "trunk": 8, "trunk_depth": 1, "mixing": 0, "levels": (5, 5), "codes": 0, "width": 2, "steps": (6,),
     "warmup": 2, "cooldown": 0.5, "rate": 0.01, "save_every": 2, "seed": 1,
 }  # fmt: skip
 STYLES = ("flat", "round")

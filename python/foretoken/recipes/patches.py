@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..codec.autoencoder import AutoencoderConfig, PatchAutoencoder, widened_weights
+from ..codec.autoencoder import OPTIONAL, AutoencoderConfig, PatchAutoencoder, widened_weights
 from ..codec.patches import Film, Patches, cut
 from ..errors import InvalidArgument
 from ..weights import WEIGHTS, read_tensors
@@ -52,13 +52,13 @@ class PatchesConfig(RecipeConfig):
         start: folder of a checkpoint whose weights are begun with, as far as they fit, or "" for none; `{out}` in it is
             the folder in which the run's folder lies.
         batch: pictures, or pieces of films, a step.
-        frames, patch, units, stem, stem_depth, trunk, trunk_depth, levels, codes, width: as in `AutoencoderConfig`.
+        frames, patch, units, stem, stem_depth, trunk, trunk_depth, mixing, levels, codes, width: as in `AutoencoderConfig`.
         steps, warmup, cooldown, rate, save_every, seed: those of every recipe.
     """
 
     recipe = "patches"
     unit = "mean squared error, from -1 to 1"
-    optional_zero = (*RecipeConfig.optional_zero, "codes")
+    optional_zero = (*RecipeConfig.optional_zero, *OPTIONAL)
 
     sources: tuple[str, ...]
     shares: tuple[float, ...]
@@ -71,6 +71,7 @@ class PatchesConfig(RecipeConfig):
     stem_depth: int
     trunk: int
     trunk_depth: int
+    mixing: int
     levels: tuple[int, ...]
     codes: int
     width: int
