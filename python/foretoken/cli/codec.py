@@ -139,7 +139,7 @@ _PLAINEST = {"picture": "pixels-8", "film": None, "sound": "samples-8", "text": 
 
 
 def _trained(kind: str) -> list[str]:
-    return model_names() if kind == "text" else codecs.names()
+    return sorted(model_names(), key=lambda name: name != "tales") if kind == "text" else codecs.names()
 
 
 def _load(kind: str, name: str) -> Codec[Any]:
