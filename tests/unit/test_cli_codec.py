@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foretoken.codec.patches import Film, Patches
 
 from foretoken import codec as codecs
 from foretoken.cli import codec as command
 from foretoken.cli import main
-from foretoken.codec.patches import Film, Patches
 from foretoken.view.wav import wav
 from tests.unit.test_patches import toy
 
@@ -30,7 +30,7 @@ def noise(*shape: int) -> np.ndarray:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pages go to an empty folder, and no codec is shipped."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(codecs, "names", lambda: [])
+    monkeypatch.setattr(codecs, "names", list)
     return tmp_path
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from .. import codec as codecs
-from ..codec import Codec
 from ..codec.films import read_film
 from ..codec.pictures import read
 from ..codec.pixels import Pixels
+from ..codec.protocol import Codec
 from ..codec.text import Text
 from ..errors import InvalidArgument, LimitExceeded, MissingExtra, UnknownModel
 from ..evaluate.pictures import CAP, psnr, ssim
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
         raise InvalidArgument(f"{out} is neither a page nor a picture: let --out end in .html or .png")
     if out.exists() and file.exists() and os.path.samefile(out, file):
         raise InvalidArgument(f"{out} is the file to be shown: give another --out")
-    if options.size is not None and not 1 <= options.size**2 <= MOST_PIXELS:
+    if options.size is not None and not 1 <= options.size <= math.isqrt(MOST_PIXELS):
         raise InvalidArgument(f"size is {options.size}: give 1 to {math.isqrt(MOST_PIXELS)}")
     kind = kind_of(file)
     sheet = _SHEETS[kind](file, chosen(kind, options.codec), options.size)
@@ -139,7 +139,7 @@ _PLAINEST = {"picture": "pixels-8", "film": None, "sound": "samples-8", "text": 
 
 
 def _trained(kind: str) -> list[str]:
-    return model_names() if kind == "text" else codecs.names()
+    return sorted(model_names(), key=lambda name: name != "tales") if kind == "text" else codecs.names()
 
 
 def _load(kind: str, name: str) -> Codec[Any]:

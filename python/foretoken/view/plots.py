@@ -82,7 +82,7 @@ def strip(frames: Sequence[np.ndarray], *, gap: int = 2) -> np.ndarray:
 
 
 def waveform(samples: np.ndarray, *, peak: float = 1.0, width: int = 900, height: int = 120) -> np.ndarray:
-    """Samples in [-peak, peak] as a wave (height, width, 4), clear where none is: the least and the most of each column."""
+    """Samples in [-peak, peak] as a wave (height, width, 4), clear where none is: least to most of each column."""
     columns = np.array_split(samples, width) if len(samples) >= width else np.split(samples, len(samples))
     middle = (height - 1) / 2
     made = np.zeros((height, len(columns), 4), dtype=np.uint8)

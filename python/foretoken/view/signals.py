@@ -133,12 +133,12 @@ def sound(
     seconds = f"{len(original) / rate:.2f} s of {rate:,} samples a second; {peak:.2g} of full scale fills the height"
     before, loudest = spectrogram(original, rate)
     after, _ = spectrogram(decoded, rate, loudest=loudest)
+    alone = f"from {coding.units:,} {coding.plural} alone"
     scale = f"0 to {rate // 2:,} Hz upwards; black is {-FLOOR:.0f} dB below the brightest"
     panels = [
         Panel("original", waveform(original, peak=peak), seconds, wide=True, smooth=True, sound=wav(original, rate)),
         Panel(
-            "decoded", waveform(decoded, peak=peak), f"from {coding.units:,} {coding.plural} alone", wide=True, smooth=True,
-            sound=wav(decoded, rate),
+            "decoded", waveform(decoded, peak=peak), alone, wide=True, smooth=True, sound=wav(decoded, rate)
         ),
         Panel("original, by frequency", before, scale, wide=True, smooth=True),
         Panel("decoded, by frequency", after, "on the same scale", wide=True, smooth=True),
