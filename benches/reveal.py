@@ -158,7 +158,11 @@ def part(rule: str, batch: int, positions: int, codes: int, repeats: int) -> Rep
         base = sum(found["ours"])
         for what, steps in found.items():
             times = round(sum(steps) / base, 2)
-            results[f"{name}: {what}"] = {"ms": round(sum(steps), 2), "times": times, "steps": [round(s, 2) for s in steps]}
+            results[f"{name}: {what}"] = {
+                "ms": round(sum(steps), 2),
+                "times": times,
+                "steps": [round(s, 2) for s in steps],
+            }
             rows.append((f"{name}: {what}", sum(steps), times))
     table = Table(f"{rule}: eight steps, ms in all", ("what", "ms", "× ours"), rows)
     settings = {"batch": batch, "positions": positions, "codes": codes, "dtype": "float32", "rule": repr(RULES[rule])}

@@ -3,9 +3,9 @@
 A rule is an object that `kernels.reveal` knows, or a function of yours from `kernels.Confidences` to scores (rows,
 positions), of which the highest are revealed.
 
-Rules that look at laws alone (`EntropyBound`, `MaxProbability`, `Margin`, `Order`) leave the law of what is revealed as the
-model says it. One that looks at the token just drawn does not: what was drawn and not revealed is drawn again, so probable
-tokens have more than one chance.
+Rules that look at laws alone (`EntropyBound`, `MaxProbability`, `Margin`, `Order`) leave the law of what is revealed as
+the model says it. One that looks at the token just drawn does not: what was drawn and not revealed is drawn again, so
+probable tokens have more than one chance.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class SampledConfidence:
         _within("temperature", self.temperature, 1e30, "a number in [0, 1e30]")
         _within("threshold", self.threshold, 1, "a number in [0, 1], or None")
         if self.temperature > 0 and self.threshold is not None:
-            raise InvalidArgument("temperature and threshold contradict each other: a threshold leaves nothing to chance")
+            raise InvalidArgument(
+                "temperature and threshold contradict each other: a threshold leaves nothing to chance"
+            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,7 +142,9 @@ class Order:
         """
         given = 0.0 - np.asarray(self.ranks, dtype=np.float64)
         if given.shape not in (shape, shape[1:]):
-            raise ShapeError(f"ranks has shape {given.shape}, expected {shape[1:]} or {shape}: pass those of this canvas")
+            raise ShapeError(
+                f"ranks has shape {given.shape}, expected {shape[1:]} or {shape}: pass those of this canvas"
+            )
         return np.array(np.broadcast_to(given, shape), order="C")
 
 

@@ -272,7 +272,7 @@ def test_arguments_are_checked() -> None:
     refused(InvalidArgument, "no order in a canvas", sampler=tiny.compiled(vocab_size=4, bad_words=[[1, 2]]))
     for wrong in (-0.1, np.nan):
         for make in (EntropyBound, MaxProbability, Margin, SampledConfidence):
-            with pytest.raises(InvalidArgument, match="is -0.1|is nan"):
+            with pytest.raises(InvalidArgument, match=r"is -0\.1|is nan"):
                 make(wrong)
     with pytest.raises(InvalidArgument, match="contradict"):
         SampledConfidence(1.0, threshold=0.5)

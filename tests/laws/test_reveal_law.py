@@ -57,7 +57,9 @@ def decoded(
     raise AssertionError("a step revealed nothing")
 
 
-def enumerated(model: Callable[[np.ndarray], np.ndarray], select: Any, fresh: bool = True, **count: Any) -> np.ndarray:
+def enumerated(
+    model: Callable[[np.ndarray], np.ndarray], select: Any, *, fresh: bool = True, **count: Any
+) -> np.ndarray:
     """The exact law (3, 3, 3) of decoding with the twin, by walking every branch."""
     sampler = tiny.plain(vocab_size=3)
     law = np.zeros((3, 3, 3))
@@ -74,7 +76,9 @@ def enumerated(model: Callable[[np.ndarray], np.ndarray], select: Any, fresh: bo
     return law
 
 
-def drawn(model: Callable[[np.ndarray], np.ndarray], select: Any, rows: int, fresh: bool, **count: Any) -> np.ndarray:
+def drawn(
+    model: Callable[[np.ndarray], np.ndarray], select: Any, rows: int, *, fresh: bool = True, **count: Any
+) -> np.ndarray:
     """How often (3, 3, 3) the kernel decodes each outcome."""
     sampler = tiny.compiled(vocab_size=3)
 
@@ -107,21 +111,21 @@ def one_each(select: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("select", LAW_BASED, ids=repr)
 def test_rules_that_look_at_laws_keep_the_law_of_independent_positions(select: Any, fresh: bool) -> None:
     """Exactly, and in the kernel's draws; whether the noise is fresh at each step plays no part."""
-    assert distance(enumerated(product, select, fresh, **one_each(select)), independent()) < ROUNDING
+    assert distance(enumerated(product, select, fresh=fresh, **one_each(select)), independent()) < ROUNDING
     count = {"count": 1} if one_each(select) else {}
-    assert tail(drawn(product, select, 20_000, fresh, **count), independent().ravel()) > FALSE_ALARM
+    assert tail(drawn(product, select, 20_000, fresh=fresh, **count), independent().ravel()) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("fresh", [True, False])
 @pytest.mark.parametrize("select", LAW_BASED, ids=repr)
 def test_one_by_one_they_keep_any_law(select: Any, fresh: bool) -> None:
     count = {"least": [1], "most": [1], "count": 1}
-    assert distance(enumerated(joint, select, fresh, **count), JOINT) < ROUNDING
-    assert tail(drawn(joint, select, 20_000, fresh, count=1), JOINT.ravel()) > FALSE_ALARM
+    assert distance(enumerated(joint, select, fresh=fresh, **count), JOINT) < ROUNDING
+    assert tail(drawn(joint, select, 20_000, fresh=fresh, count=1), JOINT.ravel()) > FALSE_ALARM
 
 
 def test_what_an_entropy_bound_gets_wrong_is_bounded() -> None:
-    """By the sum of the entropies that each step reveals beyond the largest: here two steps at most cost more than 0."""
+    """By the sum of the entropies that each step reveals beyond its largest; here two steps at most have such a sum."""
     exact = enumerated(joint, EntropyBound(0.0))
     assert distance(exact, JOINT) < ROUNDING
     loose = enumerated(joint, EntropyBound(0.9))
@@ -151,7 +155,7 @@ def test_the_classic_changes_the_law_even_of_independent_positions() -> None:
     for model, right in ((product, independent()), (joint, JOINT)):
         wrong = classic(model)
         assert distance(wrong, right) > 0.2
-        counts = drawn(model, SampledConfidence(), 20_000, True, count=1)
+        counts = drawn(model, SampledConfidence(), 20_000, count=1)
         assert tail(counts, wrong.ravel()) > FALSE_ALARM
         assert tail(counts, right.ravel()) < FALSE_ALARM
 
@@ -162,10 +166,10 @@ def test_noise_that_a_rule_has_looked_at_must_not_be_used_again() -> None:
     Where they do not, it is the same choice again: the one case in which the classic would be right.
     """
     count = {"least": [1], "most": [1], "count": 1}
-    assert distance(enumerated(product, SampledConfidence(), False, **count), independent()) < ROUNDING
+    assert distance(enumerated(product, SampledConfidence(), fresh=False, **count), independent()) < ROUNDING
     with pytest.raises(AssertionError, match="decides twice, under two laws"):
-        enumerated(joint, SampledConfidence(), False, **count)
-    again = drawn(joint, SampledConfidence(), 20_000, False, count=1)
+        enumerated(joint, SampledConfidence(), fresh=False, **count)
+    again = drawn(joint, SampledConfidence(), 20_000, fresh=False, count=1)
     assert tail(again, JOINT.ravel()) < FALSE_ALARM
     assert tail(again, classic(joint).ravel()) < FALSE_ALARM
 
@@ -227,7 +231,7 @@ def said(select: Any, rows: int = 3000, limit: int = 20, **count: Any) -> tuple[
 
 
 def test_five_sentences() -> None:
-    """Uniform over five ways to say one thing, with exact conditionals: who mixes sentences, and who says some too often."""
+    """The oracle: uniform over five ways to say one thing. Who mixes sentences, and who says some too often."""
     uniform = np.full(5, 0.2)
     at_once, _, _ = said(EntropyBound(), count=99)
     assert at_once < 0.01  # one shot mixes them all

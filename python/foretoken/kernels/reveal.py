@@ -76,9 +76,9 @@ def reveal(
     """Reveal some unknown positions of each row; known tokens stay, and their logits are not read.
 
     The token of a position is the argmax of processed logits plus noise keyed by (seed, row, position, token, step); at
-    step 0 it is what `sample` would choose. A rule that looks at laws alone keeps the law of what is revealed whether
-    each step has its own number or all have 0. One that looks at draws needs its own for each: noise that a position was
-    passed over for is not noise any more.
+    step 0 it is what `sample` would choose. A rule that looks at laws alone keeps the law of what is revealed, whether
+    each step has its own number or all have 0. One that looks at draws needs its own for each: noise for which a
+    position was passed over is not noise any more.
 
     At temperature 0 the best token is taken, and rules look at the law of temperature 1.
 
@@ -128,7 +128,9 @@ def reveal(
         scores = _scores(select(found), tokens.shape)
         revealed = _rust.choose(tokens, lengths, scores, least, most)
         shown = np.where(np.isnan(found.gaps), np.nan, scores)
-        return Revealed(np.where(revealed, found.tokens, tokens), revealed, shown, np.where(revealed, found.gaps, np.inf))
+        return Revealed(
+            np.where(revealed, found.tokens, tokens), revealed, shown, np.where(revealed, found.gaps, np.inf)
+        )
     array = borrow(logits)
     if array is None:
         from ..reference.reveal import reveal as twin

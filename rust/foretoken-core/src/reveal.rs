@@ -121,7 +121,8 @@ pub fn reveal(
     let chosen = choose::order(&unknown, &scores, &left, rule.bound(), counts);
     let missing: Vec<Unknown> =
         chosen.iter().filter(|&&place| looked[place].1.is_none()).map(|&place| unknown[place]).collect();
-    let drawn = eyes.each(&missing, |place, scratch| Ok(eyes.look(place, Numbers::default(), true, scratch)?.choice))?;
+    let drawn =
+        eyes.each(&missing, |place, scratch| Ok(eyes.look(place, Numbers::default(), true, scratch)?.choice))?;
     let mut output = Revealed {
         tokens: canvas.tokens.to_vec(),
         revealed: vec![false; canvas.tokens.len()],

@@ -143,13 +143,7 @@ impl Bound {
 }
 
 /// The places in `unknown` that are revealed, by row and falling score; among equals the lower position comes first.
-pub(super) fn order(
-    unknown: &[Unknown],
-    scores: &[f64],
-    left: &[usize],
-    bound: Bound,
-    counts: &Counts,
-) -> Vec<usize> {
+pub(super) fn order(unknown: &[Unknown], scores: &[f64], left: &[usize], bound: Bound, counts: &Counts) -> Vec<usize> {
     let (mut chosen, mut order, mut start) = (Vec::new(), Vec::new(), 0);
     for (row, &left) in left.iter().enumerate() {
         debug_assert!(unknown[start..start + left].iter().all(|place| place.row == row));
@@ -157,9 +151,8 @@ pub(super) fn order(
         order.extend(start..start + left);
         start += left;
         // Scores are not NaN. 0.0 and -0.0 are equal, as they are for the twin.
-        let falling = |one: &usize, other: &usize| {
-            crate::scan::descending(&scores[*one], &scores[*other]).then(one.cmp(other))
-        };
+        let falling =
+            |one: &usize, other: &usize| crate::scan::descending(&scores[*one], &scores[*other]).then(one.cmp(other));
         order.sort_unstable_by(falling);
         let inside = bound.count(order.iter().map(|&place| scores[place]));
         let count = (inside as u64).max(counts.least[row] as u64).min(counts.most[row] as u64).min(left as u64);

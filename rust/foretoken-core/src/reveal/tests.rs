@@ -219,15 +219,8 @@ fn hostile_logits_are_refused_where_they_are_looked_at() {
 #[test]
 fn what_depends_on_a_past_is_refused() {
     let settings = Settings { repetition_penalty: 1.1, ..Settings::new(VOCABULARY) };
-    let case = Case {
-        rows: 0,
-        positions: 1,
-        logits: vec![],
-        tokens: vec![],
-        lengths: vec![],
-        least: vec![],
-        most: vec![],
-    };
+    let case =
+        Case { rows: 0, positions: 1, logits: vec![], tokens: vec![], lengths: vec![], least: vec![], most: vec![] };
     let rule = Rule::Largest { bound: None };
     let error = case.run(&Sampler::new(settings).unwrap(), &rule, 0, 1).unwrap_err();
     assert!(matches!(error, Error::Contradiction { first: "sampler", .. }), "{error}");
