@@ -20,6 +20,8 @@ __all__ = [
     "SuffixCorpus",
     "TokenShard",
     "_panic",
+    "choose",
+    "confidences",
     "fit_palette",
     "fsq_decode",
     "fsq_dequantize",
@@ -47,6 +49,7 @@ __all__ = [
     "resample",
     "residual_decode",
     "residual_encode",
+    "reveal",
     "rgb24_decode",
     "rgb24_encode",
     "rgb565_decode",
@@ -114,6 +117,37 @@ def verify(
     logprobs: int | None,
     threads: int,
 ) -> tuple[_Ids, _Ids, tuple[Any, Any, Any, Any, Any]]: ...  # accepted, path, and what _Chosen says, for a star
+def reveal(
+    logits: NDArray[np.float32],
+    canvas: _Ids,
+    sampler: Sampler,
+    seeds: _Integers,
+    positions: _Integers,
+    rows: _Integers | None,
+    lengths: _Integers | None,
+    step: int,
+    rule: int,
+    bound: float | None,
+    temperature: float,
+    scores: _Reals | None,
+    least: _Integers,
+    most: _Integers,
+    threads: int,
+) -> tuple[_Ids, NDArray[np.bool_], _Reals, _Reals]: ...
+def confidences(
+    logits: NDArray[np.float32],
+    canvas: _Ids,
+    sampler: Sampler,
+    seeds: _Integers,
+    positions: _Integers,
+    rows: _Integers | None,
+    lengths: _Integers | None,
+    step: int,
+    threads: int,
+) -> tuple[_Ids, _Reals, _Reals, _Reals, _Reals, _Reals]: ...
+def choose(
+    canvas: _Ids, lengths: _Integers | None, scores: _Reals, least: _Integers, most: _Integers
+) -> NDArray[np.bool_]: ...
 def lattice_chains(
     ids: _Ids,
     logprobs: NDArray[np.float32],

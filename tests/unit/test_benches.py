@@ -29,6 +29,7 @@ from benches import (
     patch,
     quantize,
     resume,
+    reveal,
     speed,
     tree,
     units,
@@ -230,6 +231,13 @@ def test_lookup(capsys: pytest.CaptureFixture[str]) -> None:
         results["corpus"]["save documents"]["megabytes"]
         < results["corpus"]["save documents and automaton"]["megabytes"]
     )
+
+
+def test_reveal(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(reveal, capsys)
+    assert results.keys() == {"classic", "entropy", "probability", "asked"}
+    assert {len(found["steps"]) for found in results["classic"].values()} == {8}
+    assert results["asked"]["measures"] == 6
 
 
 def test_quantize(capsys: pytest.CaptureFixture[str]) -> None:

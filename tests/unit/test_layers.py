@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "foretoken"
 # protocol and what the protocol speaks of, which say what others must offer and so lie below all who offer it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("canvas",),
+    ("canvas", "rules", "schedules", "halton"),
     ("trace",),
     ("generation",),
     ("sampler", "reference"),

@@ -38,6 +38,7 @@ def calls() -> dict[str, Callable[[int], object]]:
     rng = np.random.default_rng(0)
     sampler = kernels.compile_sampler(Sampler(temperature=0.8, top_p=0.9, repetition_penalty=1.1), vocab_size=32)
     logits, block = rng.normal(size=(1, 32)).astype(np.float32), rng.normal(size=(1, 3, 32)).astype(np.float32)
+    canvas, plain = np.full((1, 3), -1), kernels.compile_sampler(Sampler(top_p=0.9), vocab_size=32)
     draft, history = np.array([[3, 4]]), [kernels.History([1, 2, 3])]
     corpus = kernels.SuffixCorpus(20_000)
     suffix, ngram = kernels.Suffix(corpus=corpus), kernels.NGram()
@@ -65,6 +66,7 @@ def calls() -> dict[str, Callable[[int], object]]:
             logits, sampler, seeds=[step], positions=[0], history=history, commit=False
         ),
         "verify": lambda step: kernels.verify(block, draft, sampler, seeds=[step], positions=[0], logprobs=2),
+        "reveal": lambda step: kernels.reveal(block, canvas, plain, seeds=[step], step=step),
         "suffix": look_up(suffix),
         "n-gram": look_up(ngram),
         "chains": lambda step: kernels.lattice_chains(ids, scores, n=2),
@@ -83,6 +85,7 @@ def _refused(call: Callable[[], object]) -> None:
 COUNTS = {
     "sample": 200_000,
     "verify": 200_000,
+    "reveal": 100_000,
     "suffix": 300_000,
     "n-gram": 200_000,
     "chains": 100_000,

@@ -87,6 +87,11 @@ def verified() -> Any:
     return kernels.verify(np.stack([ROW, ROW], axis=1), np.array([[3]]), sampler, seeds=[7], positions=[1])
 
 
+def masked(kernel: Any) -> Any:
+    sampler = kernels.compile_sampler(Sampler(), vocab_size=48)
+    return kernel(ROW[:, None], np.array([[-1]]), sampler, seeds=[7], step=1)
+
+
 SCORES = ROW[:, :6].reshape(1, 2, 3)
 IDS = np.arange(6).reshape(1, 2, 3)
 CODEC = ft.Text(byte_level())
@@ -127,6 +132,7 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
     "kernels.Compiled": (lambda: kernels.compile_sampler(Sampler(top_p=0.5, min_p=0.1), vocab_size=48), sampled),
     "kernels.Coded": (lambda: kernels.Coded(np.array([3, 1]), 1), repr),
+    "kernels.Confidences": (lambda: masked(kernels.confidences), repr),
     "kernels.Filter": (lambda: list(kernels.Filter), repr),
     "kernels.History": (past, lambda history: (sampled(history=history), history.prompt_length, history.mu)),
     "kernels.NGram": (lambda: index(kernels.NGram()), looked_up),
@@ -136,6 +142,7 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
     "kernels.Nearest": (lambda: kernels.nearest(ROW.reshape(-1, 4), ROW.reshape(-1, 4)[:3]), repr),
     "kernels.Patches": (lambda: kernels.patchify(np.zeros((4, 6, 3), np.uint8), patch=2), repr),
+    "kernels.Revealed": (lambda: masked(kernels.reveal), repr),
     "kernels.Rounding": (lambda: list(kernels.Rounding), repr),
     "kernels.StopStrings": (lambda: kernels.StopStrings([b"END", b"."]), lambda stop: stop.feed(0, b"the END.")),
     "kernels.Suffix": (lambda: index(kernels.Suffix(corpus=corpus())), looked_up),

@@ -51,6 +51,7 @@ def slow_kernels() -> dict[str, Callable[[], object]]:
         "verify": lambda: kernels.verify(
             block + certain, draft * 0, typical, seeds=[1] * 4, positions=[0] * 4, logprobs=100
         ),
+        "reveal": lambda: kernels.reveal(block, np.full((4, 9), -1), typical, seeds=[1] * 4, step=1),
         "suffix": lambda: kernels.Suffix().start(0, text(400_000)),
         "corpus": lambda: kernels.SuffixCorpus(1 << 28).add(text(400_000)),
         "n-gram": lambda: kernels.NGram().start(0, text(400_000)),

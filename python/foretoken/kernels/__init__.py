@@ -65,6 +65,10 @@ from .quantize import pack_bits as pack_bits
 from .quantize import residual_decode as residual_decode
 from .quantize import residual_encode as residual_encode
 from .quantize import unpack_bits as unpack_bits
+from .reveal import Confidences as Confidences
+from .reveal import Revealed as Revealed
+from .reveal import confidences as confidences
+from .reveal import reveal as reveal
 from .wave import Coded as Coded
 from .wave import mu_law_decode as mu_law_decode
 from .wave import mu_law_encode as mu_law_encode

@@ -23,7 +23,7 @@ _BANNED = -torch.inf
 
 
 def chain(
-    logits: Tensor, sampler: Any, histories: Sequence[History], where: Place, chance: Chance, names: Sequence[int]
+    logits: Tensor, sampler: Any, histories: Sequence[History], where: Place, chance: Chance, names: Sequence[object]
 ) -> Tensor:
     """Scores whose softmax is the law of the next token; at temperature 0 the scores whose maximum is taken.
 
@@ -83,7 +83,7 @@ def log_softmax(x: Tensor) -> Tensor:
     return below - below.exp().sum(dim=-1, keepdim=True).log()
 
 
-def read(logits: Tensor, names: Sequence[int]) -> Tensor:
+def read(logits: Tensor, names: Sequence[object]) -> Tensor:
     """The rows in float64; a row with one +inf becomes a row that allows only that token.
 
     Raises:

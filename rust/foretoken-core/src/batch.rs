@@ -91,7 +91,7 @@ static SPACES: Mutex<Vec<Space>> = Mutex::new(Vec::new());
 const KEPT: usize = 16;
 
 /// Calls `work` with a space of its own. Never waits, so a lock that `fork` copied as taken does no harm.
-fn with_space<T>(work: impl FnOnce(&mut Space) -> T) -> T {
+pub(crate) fn with_space<T>(work: impl FnOnce(&mut Space) -> T) -> T {
     let mut space = SPACES.try_lock().ok().and_then(|mut spaces| spaces.pop()).unwrap_or_default();
     let result = work(&mut space);
     if let Ok(mut spaces) = SPACES.try_lock()

@@ -254,6 +254,14 @@ pub enum Error {
         /// What is missing, and what to do.
         reason: &'static str,
     },
+    /// A mistake at one position of a row.
+    #[error("at position {position}, {error}")]
+    At {
+        /// The position in the row.
+        position: usize,
+        /// What is wrong there.
+        error: Box<Error>,
+    },
     /// A score of a lattice that is NaN or +inf.
     #[error(
         "{name} of row {row} has {value} at position {position}, entry {place}: give numbers, and -inf to what cannot be"
@@ -354,6 +362,7 @@ impl Error {
             | Self::Tree { .. } => Kind::InvalidArgument,
             Self::Shape { .. } | Self::Part { .. } | Self::Size { .. } => Kind::Shape,
             Self::Picture(error) => error.kind(),
+            Self::At { error, .. } => error.kind(),
             Self::NotANumber { .. }
             | Self::TwoInfinities { .. }
             | Self::InfinityBanned { .. }

@@ -29,6 +29,7 @@ mod parallel;
 pub mod patch;
 pub mod pixel;
 pub mod quantize;
+pub mod reveal;
 mod rows;
 mod shared;
 pub mod stop;

@@ -17,6 +17,11 @@ pub const RESIDUAL: u32 = 3;
 /// Gumbel noise of a drafter that is verified by rejection; every stream from here on is a drafter's.
 pub const DRAFT: u32 = 4;
 
+/// Noise of masked steps but the first: a token's of step s is `MASKED + 2s`, that of the choice among positions one more.
+///
+/// Drafters count their streams up from `DRAFT` and never come this far.
+pub const MASKED: u32 = 1 << 30;
+
 /// Set in a stream's number where the lower halves of words are drawn.
 const LOWER: u32 = 1 << 31;
 

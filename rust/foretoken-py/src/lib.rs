@@ -13,6 +13,7 @@ mod noise;
 mod patch;
 mod pixel;
 mod quantize;
+mod reveal;
 mod sample;
 mod sampler;
 mod shard;
@@ -34,6 +35,7 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     lattice::register(module)?;
     ngram::register(module)?;
     quantize::register(module)?;
+    reveal::register(module)?;
     shard::register(module)?;
     pixel::register(module)?;
     wave::register(module)?;
