@@ -1,10 +1,14 @@
 """This is the public API of foretoken."""
 
+from . import codec as codec
 from . import kernels as kernels
 from . import ops as ops
 from .canvas import Canvas as Canvas
 from .canvas import Stats as Stats
 from .canvas import Step as Step
+from .codec.patches import Film as Film
+from .codec.patches import Patches as Patches
+from .codec.pixels import Pixels as Pixels
 from .codec.text import Text as Text
 from .drafter.costs import Adaptive as Adaptive
 from .drafter.lookup import NGram as NGram

@@ -27,6 +27,7 @@ import foretoken as ft
 from foretoken import Sampler, kernels
 from foretoken.canvas import Canvas
 from tests.models import tiny_llama, tiny_model
+from tests.unit.test_patches import toy as patch_autoencoder
 from tests.unit.test_text import byte_level
 
 PROMPT = [5, 3, 8, 5, 3, 8, 5, 3]
@@ -95,6 +96,7 @@ def masked(kernel: Any) -> Any:
 SCORES = ROW[:, :6].reshape(1, 2, 3)
 IDS = np.arange(6).reshape(1, 2, 3)
 CODEC = ft.Text(byte_level())
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), dtype=np.uint8)
 
 # How each is made, and what it then does, as values that can be compared.
 PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
@@ -104,6 +106,7 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "Coupled": (lambda: ft.Coupled(width=3), repr),
     "Draft": (lambda: ft.Draft(np.array([1, 2]), evidence=2, source="test"), repr),
     "EarlyExit": (lambda: ft.EarlyExit(1), drafted),
+    "Film": (lambda: ft.Film(patch_autoencoder(frames=2)), lambda codec: codec.encode(PIXELS).tolist()),
     "Generation": (
         lambda: ft.generate(tiny_model(), Canvas([PROMPT]), max_tokens=4, min_tokens=4),
         lambda out: (out.tokens.tolist(), list(out.trace), out.stats.tokens),
@@ -111,10 +114,12 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "Llama": (tiny_model, predicted),
     "NGram": (lambda: ft.NGram(minimum=1), drafted),
     "Native": (native, predicted),
+    "Patches": (lambda: ft.Patches(patch_autoencoder()), lambda codec: codec.encode(PIXELS[0]).tolist()),
     "Pipeline": (
         lambda: ft.Pipeline(CODEC, tiny_model(vocab_size=330), name="toy"),
         lambda pipeline: pipeline("ab", max_tokens=8, min_tokens=8, seed=3).signal,
     ),
+    "Pixels": (lambda: ft.Pixels(8), lambda codec: codec.encode(PIXELS[0]).tolist()),
     "Rejection": (lambda: ft.Rejection(block=True), repr),
     "Sampler": (lambda: Sampler(top_p=0.9, logit_bias={3: 1.0}, bad_words=[[1, 2]]), repr),
     "Several": (lambda: ft.Several(ft.Suffix(corpus(), minimum=1), ft.NGram(), tree=True), drafted),

@@ -52,7 +52,8 @@ class PatchesConfig(RecipeConfig):
         start: folder of a checkpoint whose weights are begun with, as far as they fit, or "" for none; `{out}` in it is
             the folder in which the run's folder lies.
         batch: pictures, or pieces of films, a step.
-        frames, patch, units, stem, stem_depth, trunk, trunk_depth, mixing, levels, codes, width: as in `AutoencoderConfig`.
+        frames, patch, units, stem, stem_depth, trunk, trunk_depth, mixing, levels, codes, width: those of
+            `AutoencoderConfig`.
         steps, warmup, cooldown, rate, save_every, seed: those of every recipe.
     """
 
