@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foretoken.codec.patches import Film, Patches
 
 from foretoken import codec as codecs
 from foretoken.cli import codec as command
 from foretoken.cli import main
+from foretoken.codec.patches import Film, Patches
 from foretoken.view.wav import wav
 from tests.unit.test_patches import toy
 
