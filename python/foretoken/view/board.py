@@ -114,7 +114,7 @@ class _Drawn:
         self.draw.rectangle([x, y, x + wide - 1, y + high - 1], outline=_LINE)
         return y + high
 
-    def _lines(self, cells: tuple[int, int], x: int, y: int, wide: int, high: int) -> None:
+    def _lines(self, cells: tuple[int, ...], x: int, y: int, wide: int, high: int) -> None:
         for place in range(1, cells[0]):
             at = y + round(high * place / cells[0])
             self.draw.line([(x, at), (x + wide, at)], fill=_LINE)

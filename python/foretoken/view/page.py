@@ -58,7 +58,7 @@ def _drawing(panel: Panel) -> str:
     smooth = ' class="smooth"' if panel.smooth else ""
     drawn = f'<image{smooth} width="{width}" height="{height}" href="{data_uri("image/png", png(pixels))}"/>'
     if panel.cells is not None:
-        drawn += _lines(height, width, *panel.cells)
+        drawn += _lines(height, width, panel.cells[0], panel.cells[1])
     if panel.labels is not None:
         drawn += _labels(panel.pixels, panel.labels)
     return (

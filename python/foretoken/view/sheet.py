@@ -63,7 +63,7 @@ class Panel:
     title: str
     pixels: np.ndarray
     note: str = ""
-    cells: tuple[int, int] | None = None
+    cells: tuple[int, ...] | None = None
     labels: np.ndarray | None = None
     wide: bool = False
     smooth: bool = False

@@ -22,7 +22,7 @@ def picture(
     original: np.ndarray,
     decoded: np.ndarray,
     units: np.ndarray,
-    grid: tuple[int, int],
+    grid: tuple[int, ...],
     coding: Coding,
     measures: dict[str, str],
 ) -> Sheet:
@@ -62,7 +62,7 @@ def film(
     original: np.ndarray,
     decoded: np.ndarray,
     units: np.ndarray,
-    grid: tuple[int, int, int],
+    grid: tuple[int, ...],
     coding: Coding,
     measures: dict[str, str],
 ) -> Sheet:
@@ -166,7 +166,7 @@ def text(name: str, pieces: Sequence[tuple[str, int]], coding: Coding, measures:
     return Sheet(name, f"a text as {coding.plural} by {coding.codec}", measures | coding.figures(), (), pieces)
 
 
-def _units(units: np.ndarray, grid: tuple[int, int], coding: Coding) -> Panel:
+def _units(units: np.ndarray, grid: tuple[int, ...], coding: Coding) -> Panel:
     colours = _colours(units, coding).reshape(*grid, 3)
     labels = units.reshape(grid) if units.ndim == 1 and len(units) <= MOST_LABELS else None
     note = f"{grid[0]} × {grid[1]}; {_legend(coding)}"
