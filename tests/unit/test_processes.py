@@ -161,7 +161,7 @@ def test_everything_public_is_here() -> None:
     found = {name for name, value in vars(ft).items() if inspect.isclass(value) and not name.startswith("_")}
     own = {name: value for name, value in vars(kernels).items() if inspect.isclass(value) and name not in found}
     named = {f"kernels.{n}" for n, v in own.items() if not n.startswith("_") and v.__module__.startswith("foretoken")}
-    named |= {f"kernels.{name}" for name in ("NGram", "Suffix")}  # of the same names as their drafters
+    named |= {f"kernels.{name}" for name in ("NGram", "Patches", "Suffix")}  # of the same names as other things
     assert found | named == PUBLIC.keys() | ELSEWHERE | {"kernels.NativeSession"}
 
 
