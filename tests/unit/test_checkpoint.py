@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
+from foretoken import weights
 from foretoken.errors import CheckpointError
-from foretoken.model import checkpoint
-from foretoken.model.checkpoint import load_llama, read_tensors, save_llama
+from foretoken.model.checkpoint import load_llama, save_llama
 from foretoken.model.llama import LlamaModule
+from foretoken.weights import read_tensors
 from tests.models import tiny_llama
 
 IDS = torch.from_numpy(np.random.default_rng(0).integers(48, size=(2, 17)))
@@ -143,7 +144,7 @@ def test_what_is_loaded_outlives_the_file(folder: Path) -> None:
 
 def test_saving_again_replaces_as_a_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = logits(load_llama(folder))
-    monkeypatch.setattr(checkpoint, "save_file", lambda tensors, path, metadata: 1 / 0)  # as a full disk would
+    monkeypatch.setattr(weights, "save_file", lambda tensors, path, metadata: 1 / 0)  # as a full disk would
     with pytest.raises(ZeroDivisionError):
         save_llama(tiny_llama(seed=1), folder)
     assert torch.equal(logits(load_llama(folder)), before)

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("generation",),
     ("sampler", "reference"),
     ("kernels",),
-    ("ops", "model.protocol", "drafter.costs"),
+    ("ops", "weights", "model.protocol", "drafter.costs"),
     ("codec.protocol", "drafter.protocol"),
     ("model", "codec", "drafter"),
     ("strategy",),

@@ -1,0 +1,100 @@
+"""Weights as files: safetensors, read with distrust: copied, checked, never unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from .errors import CheckpointError
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_LARGEST_HEADER = 2**24
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, copied into memory, so that a file replaced later cannot hurt.
+
+    Raises:
+        CheckpointError: the file is missing, cut, malformed, names a tensor twice, or holds NaN, infinity or no floats.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    _check_header(data, path)
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:  # the last: dtypes of 4 bits
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
+            raise CheckpointError(f"{path}: tensor {name!r} is {tensor.dtype}, weights are one of {_DTYPES}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path}: tensor {name!r} holds NaN or infinity")
+    return tensors
+
+
+def _check_header(data: bytes, path: Path) -> None:
+    # The safetensors library keeps the last of two equal keys in silence; that could reinterpret a tensor.
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > min(len(data) - 8, _LARGEST_HEADER):
+        raise CheckpointError(f"{path} is not a whole safetensors file: {len(data)} bytes, header of {size}")
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) != len(keys):
+            raise CheckpointError(f"{path} names {sorted({k for k in keys if keys.count(k) > 1})} twice")
+        return dict(pairs)
+
+    try:
+        json.loads(data[8 : 8 + size], object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} has a broken header: {error}") from None
+
+
+def refuse_misfits(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Refuse tensors of a file that are not of these names and shapes.
+
+    Args:
+        tensors: what was read.
+        shapes: what the configuration beside the file asks for.
+        path: of the file, for the error.
+
+    Raises:
+        CheckpointError: a tensor is missing, too many, or of another shape.
+
+    Example:
+        >>> refuse_misfits({"a": torch.ones(2)}, {"a": (2,)}, Path("model.safetensors"))
+    """
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != dict(shapes):
+        wrong = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
+        raise CheckpointError(
+            f"{path} does not fit {CONFIG}: {wrong[0]!r} is {found.get(wrong[0])}, "
+            f"expected {shapes.get(wrong[0])} ({len(wrong)} tensors differ)"
+        )
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32) -> None:
+    """Write tensors as one file, which takes the place of an old one only when it is whole.
+
+    Args:
+        path: of the file; its folder is made if missing.
+        tensors: by name.
+        dtype: in the file; bfloat16 halves it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    kept = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
+    save_file(kept, part, metadata={"format": "pt"})
+    os.replace(part, path)
