@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("canvas",),
     ("trace",),
     ("generation",),
-    ("sampler", "reference"),
+    ("sampler", "layouts", "reference"),
     ("kernels",),
     ("ops", "weights", "model.protocol", "drafter.costs"),
     ("codec.protocol", "drafter.protocol"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import CheckpointError
-from . import language
+from . import language, sound
 from .run import RecipeConfig, Run, read_config
 
 _RECIPES: dict[str, tuple[type[RecipeConfig], type[Run]]] = {
     "language": (language.LanguageConfig, language.Run),
+    "sound": (sound.SoundRecipe, sound.Run),
 }
 
 
