@@ -1,10 +1,14 @@
 """This is the public API of foretoken."""
 
+from . import codec as codec
 from . import kernels as kernels
+from . import layouts as layouts
 from . import ops as ops
 from .canvas import Canvas as Canvas
 from .canvas import Stats as Stats
 from .canvas import Step as Step
+from .codec.samples import Samples as Samples
+from .codec.sound_codes import SoundCodes as SoundCodes
 from .codec.text import Text as Text
 from .drafter.costs import Adaptive as Adaptive
 from .drafter.lookup import NGram as NGram

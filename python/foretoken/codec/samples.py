@@ -16,8 +16,8 @@ class Samples(Codec[np.ndarray]):
     """Sound ↔ a unit for each sample: the way of WaveNet (1609.03499).
 
     A signal is (n,) float32 at `rate`; `signal` makes one of a file, of stereo, of another rate. What lies beyond
-    [-1, 1] is clipped. Of 16 bits, samples that came from a 16-bit file return exactly; of 8 bits, within 1 / 45 of
-    their value or 1 / 11,000, whichever is more. Silence is a row of the middle code; an empty signal has no units.
+    [-1, 1] is clipped. Of 16 bits, samples that came from a 16-bit file return exactly; of 8 bits, but for 1 / 45 of
+    their value and 1 / 11,000. Silence is a row of the middle code; an empty signal has no units.
 
     Args:
         rate: samples a second, 8000 or 16000 as a rule.
