@@ -17,9 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foretoken.codec.sound_autoencoder import SoundAutoencoder
 from foretoken.codec.sound_codes import SoundCodes
 from foretoken.errors import CheckpointError, InvalidArgument
-from foretoken.recipes import catalogue, digits
+from foretoken.recipes import catalogue, digits, sound_card
 from foretoken.recipes.residual_books import ResidualBooks
 from foretoken.recipes.sound import Run, SoundRecipe, noise_ratio, spectral_distance
 
@@ -208,7 +209,7 @@ def test_fewer_samples_than_a_window_are_refused(tmp_path: Path) -> None:
 
 
 def test_books_come_to_stand_where_vectors_are() -> None:
-    """Sixteen places, sixteen codes, moving averages: every place is found, and what is left over is small."""
+    """Sixteen places, two books of sixteen codes: what both leave over is small."""
     rng = np.random.default_rng(0)
     places = torch.from_numpy(rng.normal(size=(16, 3)).astype(np.float32)) * 3
     books = ResidualBooks(2, 16, 3, decay=0.8)
@@ -218,7 +219,25 @@ def test_books_come_to_stand_where_vectors_are() -> None:
         coded, commitment = books(vectors, kept, np.random.default_rng(step))
     assert commitment < 0.1
     assert (coded - vectors).abs().max() < 0.2
-    assert (torch.cdist(places, books.books[0]).min(dim=1).values < 0.3).float().mean() > 0.8
+
+
+def test_a_code_is_the_moving_mean_of_what_chose_it_and_a_rare_one_begins_anew() -> None:
+    """By hand: one step's sums and counts, half forgotten; and a code that none chooses, until it is moved."""
+    books = ResidualBooks(1, 3, 2, decay=0.5)
+    books.books[0] = torch.tensor([[0.0, 0.0], [10.0, 0.0], [99.0, 99.0]])
+    books.counts.fill_(4)
+    books.sums.copy_(books.books * 4)
+    vectors = torch.tensor([[1.0, 0.0]] * 4 + [[11.0, 0.0]] * 4)
+    kept = torch.full((8,), 1)
+    coded, commitment = books(vectors, kept, np.random.default_rng(0))
+    assert torch.equal(coded, torch.tensor([[0.0, 0.0]] * 4 + [[10.0, 0.0]] * 4))
+    assert commitment == 0.5  # of each vector, one number of two is off by 1
+    assert books.books[0].tolist() == [[0.5, 0], [10.5, 0], [99, 99]]
+    for step in range(3):  # its count falls from 2 to 0.25, below a tenth of a third of eight
+        assert books.books[0][2].tolist() == [99, 99]
+        books(vectors, kept, np.random.default_rng(step))
+    assert books.books[0][2].tolist() in ([1, 0], [11, 0])
+    assert books.counts[0][2] == 1
 
 
 def test_what_a_window_keeps_decides_how_many_books_say_it() -> None:
@@ -255,3 +274,20 @@ def test_a_run_of_another_configuration_is_refused(data: Path, tmp_path: Path) -
     Run(config(), data, tmp_path)
     with pytest.raises(InvalidArgument, match="another configuration"):
         Run(dataclasses.replace(config(), seed=2), data, tmp_path)
+
+
+def test_a_card_says_what_was_measured() -> None:
+    """The figures of a file of the bench, and none but those."""
+    whole = {"bits_a_second": 2000, "mel_distance_db": 3.21, "si_snr_db": 4.56, "accuracy": 0.977, "codes_used": [7, 9]}
+    plain = {**whole, "bits_a_second": 64_000, "codes_used": None}
+    results = {"SoundCodes": whole, "μ-law": plain, "original": {"accuracy": 0.989}}
+    settings = {"takes": 3, "seconds": 1.5, "trained_on": 27}
+    measured = {"results": {"codecs": results}, "settings": {"codecs": settings}}
+    codec = SoundCodes(SoundAutoencoder(config().model()), np.zeros((2, 16, 4), dtype=np.float32))
+    text = sound_card.card(config(), codec, measured)
+    assert "| SoundCodes | 2,000 | 3.21 | 4.56 | 97.7 | 7, 9 |" in text
+    assert "| μ-law | 64,000 | 3.21 | 4.56 | 97.7 | - |" in text
+    assert "of the originals it hears 98.9 %" in text
+    assert "6 steps of 4 windows of 0.08 s" in text
+    assert "400 bits a second" in text
+    assert "CC BY-SA 4.0" in text

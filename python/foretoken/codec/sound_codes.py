@@ -114,8 +114,9 @@ class SoundCodes(Codec[np.ndarray]):
         """
         if type(books) is not int or not 1 <= books <= self.config.books:
             raise InvalidArgument(f"books is {books!r}: there are {self.config.books}")
-        fewer = SoundAutoencoder(dataclasses.replace(self.config, books=books))
-        fewer.load_state_dict(self.module.state_dict())
+        with torch.device("meta"):  # the weights are shared, not drawn anew
+            fewer = SoundAutoencoder(dataclasses.replace(self.config, books=books))
+        fewer.load_state_dict(self.module.state_dict(), assign=True)
         return SoundCodes(fewer, self.codebooks[:books])
 
     def signal(self, sound: Any, *, source_rate: int | None = None) -> np.ndarray:
