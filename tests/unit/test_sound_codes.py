@@ -128,6 +128,18 @@ def test_more_books_say_more() -> None:
             codec.first(books)  # type: ignore[arg-type]
 
 
+def test_the_first_books_are_a_codec_of_their_own() -> None:
+    """Which shares the weights, draws nothing, and says what the same books of the whole one say."""
+    codec, signal = toy(), speech(2000)
+    state = torch.get_rng_state()
+    fewer = codec.first(2)
+    assert torch.equal(torch.get_rng_state(), state)
+    grids = [c.encode(signal)[delay(50, c.config.books).order.argsort()].reshape(50, -1) for c in (codec, fewer)]
+    assert np.array_equal(grids[0][:, :2], grids[1])
+    assert not np.array_equal(fewer.decode(fewer.encode(signal)), codec.decode(codec.encode(signal)))
+    assert fewer.module.decoder.first.weight.data_ptr() == codec.module.decoder.first.weight.data_ptr()
+
+
 def test_silent_clipped_and_empty_sound(codec: SoundCodes) -> None:
     silent = codec.decode(codec.encode(np.zeros(1600, dtype=np.float32)))
     assert np.isfinite(silent).all()

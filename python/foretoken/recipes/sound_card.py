@@ -52,7 +52,7 @@ def card(config: SoundRecipe, codec: SoundCodes, measured: dict[str, Any]) -> st
         "",
         "## Licence",
         "",
-        "CC BY-SA 4.0: it was trained on share-alike recordings, and keeps their licence, unlike the rest of foretoken.",
+        "CC BY-SA 4.0, unlike the rest of foretoken: it learnt from share-alike recordings, and keeps their licence.",
         "",
         "## Data",
         "",
