@@ -2,6 +2,7 @@
 
 from . import codec as codec
 from . import kernels as kernels
+from . import layouts as layouts
 from . import ops as ops
 from .canvas import Canvas as Canvas
 from .canvas import Stats as Stats
@@ -9,6 +10,8 @@ from .canvas import Step as Step
 from .codec.patches import Film as Film
 from .codec.patches import Patches as Patches
 from .codec.pixels import Pixels as Pixels
+from .codec.samples import Samples as Samples
+from .codec.sound_codes import SoundCodes as SoundCodes
 from .codec.text import Text as Text
 from .drafter.costs import Adaptive as Adaptive
 from .drafter.lookup import NGram as NGram

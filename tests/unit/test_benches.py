@@ -30,6 +30,7 @@ from benches import (
     quantize,
     resume,
     reveal,
+    sound,
     speed,
     tree,
     units,
@@ -277,7 +278,26 @@ def test_a_line_goes_through_what_lies_on_one() -> None:
     assert line.whole(1000) == pytest.approx(sum(line.at(place) for place in range(1, 1001)))
 
 
-@pytest.mark.parametrize("name", ["compression", "lookup", "native", "quantize", "speed", "units"])
+def test_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(sound, capsys)
+    found = results["codecs"]
+    names = ["SoundCodes, 2 of 2 books", "SoundCodes, 1 of 2 books", "k-means of samples, 2 × 16", "μ-law, 8 bits"]
+    assert list(found) == [*names, "linear, 16 bits", "original"]
+    assert [found[name]["bits_a_second"] for name in names] == [400, 200, 400, 64_000]
+    assert found["linear, 16 bits"]["si_snr_db"] > found["μ-law, 8 bits"]["si_snr_db"] > 30
+    assert found["μ-law, 8 bits"]["si_snr_db"] > found["k-means of samples, 2 × 16"]["si_snr_db"]
+    assert found["original"]["accuracy"] == found["linear, 16 bits"]["accuracy"] > 0.7
+    assert found["SoundCodes, 2 of 2 books"]["accuracy"] < 0.5  # random weights: the listener is no rubber stamp
+    assert results["asked"]["missed"]
+
+
+def test_sound_without_data_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_common, "data_folder", lambda given: None)
+    sound.main([])
+    assert "pass --data" in json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]["skipped"]
+
+
+@pytest.mark.parametrize("name", ["compression", "lookup", "native", "quantize", "sound", "speed", "units"])
 def test_a_bench_is_a_script(name: str, tmp_path: Path) -> None:
     """It finds the tests' models from any folder, and does not stand in the way of a module of its own name."""
     script = _common.ROOT / "benches" / f"{name}.py"

@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("canvas", "rules", "schedules", "halton"),
     ("trace",),
     ("generation",),
-    ("sampler", "reference"),
+    ("sampler", "layouts", "reference"),
     ("kernels",),
     ("ops", "weights", "shipped", "model.protocol", "drafter.costs"),
     ("codec.protocol", "drafter.protocol"),

@@ -12,8 +12,13 @@ from ..shipped import names as shipped_names
 from ..weights import CONFIG, read_object
 from .patches import Film, Patches
 from .protocol import Codec
+from .sound_codes import SoundCodes
 
-_KINDS: dict[str, type[Patches] | type[Film]] = {"patches": Patches, "film": Film}
+_KINDS: dict[str, type[Patches] | type[Film] | type[SoundCodes]] = {
+    "patches": Patches,
+    "film": Film,
+    "sound": SoundCodes,
+}
 
 
 def load(name_or_folder: str | os.PathLike[str]) -> Codec[Any]:
