@@ -111,7 +111,7 @@ def reveal(
         >>> canvas = np.array([[-1, -1, -1, 2]])
         >>> reveal(logits, canvas, greedy, seeds=[7], step=0, count=1).canvas
         array([[-1,  0, -1,  2]])
-        >>> reveal(logits, canvas, greedy, seeds=[7], step=0, select=EntropyBound(0.2)).canvas
+        >>> reveal(logits, canvas, greedy, seeds=[7], step=0, select=EntropyBound(0.1)).canvas
         array([[-1,  0,  2,  2]])
         >>> reveal(logits, canvas, greedy, seeds=[7], step=0, select=Order([0, 1, 2, 3]), count=2).revealed
         array([[ True,  True, False, False]])
