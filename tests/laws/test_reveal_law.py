@@ -192,7 +192,7 @@ def test_what_xtc_decides_holds_for_all_steps() -> None:
 
 
 SENTENCES = """
-the cheap pub near the river serves good french food .
+the cheap pub near the river serves good french food . .
 near the river a cheap place with french dishes is open .
 a pub by the river has french food at low prices .
 for good french food at low prices try the pub here .
