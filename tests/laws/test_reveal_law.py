@@ -192,11 +192,11 @@ def test_what_xtc_decides_holds_for_all_steps() -> None:
 
 
 SENTENCES = """
-the cheap pub near the river serves good french food .
-near the river a cheap place with french dishes is open .
-a pub by the river has french food at low prices .
-for good french food at low prices try the pub here .
-french dishes are served in a cheap place by the water .
+a man in a red shirt rides a brown horse
+a man rides a horse on the wide open beach
+a man on a horse rides along the sandy beach
+the rider in red sits on his brown horse .
+someone rides a horse near the sea at noon .
 """
 
 

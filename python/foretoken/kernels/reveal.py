@@ -111,7 +111,7 @@ def reveal(
         >>> canvas = np.array([[-1, -1, -1, 2]])
         >>> reveal(logits, canvas, greedy, seeds=[7], step=0, count=1).canvas
         array([[-1,  0, -1,  2]])
-        >>> reveal(logits, canvas, greedy, seeds=[7], step=0, select=EntropyBound(0.2)).canvas
+        >>> reveal(logits, canvas, greedy, seeds=[7], step=0, select=EntropyBound(0.1)).canvas
         array([[-1,  0,  2,  2]])
         >>> reveal(logits, canvas, greedy, seeds=[7], step=0, select=Order([0, 1, 2, 3]), count=2).revealed
         array([[ True,  True, False, False]])
@@ -203,9 +203,10 @@ def _counts(select: Any, count: Any, least: Any, most: Any, rows: int, places: i
     if count is None and bound_of(select) is None:
         raise InvalidArgument(f"{select} does not say how many positions to reveal: give a count")
     if count is not None:
-        least = most = count
-    each = [places if most is None else most if number is None else number for number in (least, most)]
-    return each_row("least", each[0], rows), each_row("most", each[1], rows)
+        exactly = each_row("count", count, rows)
+        return exactly, exactly
+    most = places if most is None else most
+    return each_row("least", least, rows), each_row("most", most, rows)
 
 
 def each_row(name: str, number: Any, rows: int) -> Any:

@@ -68,7 +68,7 @@ impl View<'_> {
 
 impl Outlook {
     fn judge(&mut self, kept: &Kept, wanted: Numbers) {
-        let sums = Sums::of(kept, wanted.entropy);
+        let sums = Sums::of(kept);
         self.largest = 1.0 / sums.weights;
         if wanted.entropy {
             self.entropy = ln(sums.weights) - sums.moments / sums.weights;
@@ -99,7 +99,7 @@ fn lead(kept: &Kept) -> f64 {
     }
 }
 
-/// Sums over what may be drawn, with a = score - top: of exp(a), and of a·exp(a) where entropy is asked for.
+/// Sums over what may be drawn, with a = score - top: of exp(a), and of a·exp(a).
 struct Sums {
     top: f64,
     /// What `lead` is counted in.
@@ -109,11 +109,11 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(kept: &Kept, moments: bool) -> Self {
+    fn of(kept: &Kept) -> Self {
         match *kept {
             Kept::One(..) => Self { top: 0.0, scale: 1.0, weights: 1.0, moments: 0.0 },
-            Kept::Raw(row, t) if row.is_whole() => Self::of_row(row, t, moments),
-            Kept::Edited(row, t) if row.is_whole() => Self::of_row(row, t, moments),
+            Kept::Raw(row, t) if row.is_whole() => Self::of_row(row, t),
+            Kept::Edited(row, t) if row.is_whole() => Self::of_row(row, t),
             Kept::Raw(row, t) => Self::of_some(kept, row.max().wide() / t, t),
             Kept::Edited(row, t) => Self::of_some(kept, row.max() / t, t),
             Kept::List(list) => Self::of_some(kept, maximum(list), 1.0),
@@ -131,22 +131,18 @@ impl Sums {
         sums
     }
 
-    fn of_row<V: Logit>(row: Row<V>, temperature: f64, moments: bool) -> Self {
-        let top = row.max().wide() / temperature;
-        let (weights, moments) = if moments {
-            moments_of(row.values, temperature, row.max().wide())
-        } else {
-            (row.sum_exp(temperature, top), 0.0)
-        };
-        Self { top, scale: temperature, weights, moments }
+    fn of_row<V: Logit>(row: Row<V>, temperature: f64) -> Self {
+        let top = row.max().wide();
+        let (weights, moments) = sums(row.values, temperature, top);
+        Self { top: top / temperature, scale: temperature, weights, moments }
     }
 }
 
 /// A score so far behind has no weight at all; a number, because -inf times nothing would be NaN.
 const NOTHING: f64 = -750.0;
 
-/// The sums of a whole row.
-fn moments_of<V: Logit>(values: &[V], temperature: f64, top: f64) -> (f64, f64) {
+/// The sums of a whole row. A product with 1/temperature is off by an ulp, and takes half as long as a quotient.
+fn sums<V: Logit>(values: &[V], temperature: f64, top: f64) -> (f64, f64) {
     const LANES: usize = 8;
     let scale = 1.0 / temperature;
     dispatch!(*LEVEL, _simd => {
