@@ -92,16 +92,16 @@ class Line:
 
     @staticmethod
     def through(seconds: Mapping[int, float]) -> Line:
-        """The line with the least squares of errors in relation to what was measured."""
+        """The line with the least squares of errors in relation to what was measured; it never falls."""
         positions, taken = np.array(list(seconds), dtype=float), np.array(list(seconds.values()))
         rows = np.stack([1 / taken, positions / taken], axis=1)
         start, slope = np.linalg.lstsq(rows, np.ones(len(taken)), rcond=None)[0]
-        return Line(float(start), float(slope))
+        return Line(float(start), float(slope)) if slope > 0 else Line(float(np.median(taken)), 0.0)
 
     def at(self, position: float) -> float:
         """Seconds of the unit that looks at so many positions."""
         return self.start + self.slope * position
 
-    def whole(self, units: int) -> float:
-        """Seconds of a row."""
-        return self.start * units + self.slope * units * (units + 1) / 2
+    def between(self, first: int, last: int) -> float:
+        """Seconds of the units behind `first` up to `last`."""
+        return self.start * (last - first) + self.slope * (last * (last + 1) - first * (first + 1)) / 2

@@ -41,7 +41,7 @@ def draw(results: Mapping[str, Any], target: Path, *, machine: str, model: str) 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     single, whole = figure.subplots(1, 2, width_ratios=(2, 3))
     _single(single, found["units"], line)
-    _whole(whole, found["rows"], line)
+    _whole(whole, found["rows"])
     figure.suptitle(f"Units made one after another by a model shaped like {model}", x=0.01, ha="left", weight="bold")
     single.set_title(f"{machine}", loc="left", fontsize=9, color="#555555")
     whole.set_title("a picture, a second of film, a second of sound", loc="left", fontsize=9, color="#555555")
@@ -55,39 +55,36 @@ def draw(results: Mapping[str, Any], target: Path, *, machine: str, model: str) 
 def _single(axes: Any, units: Mapping[str, Mapping[str, Any]], line: Line) -> None:
     """What one unit takes: where the line was laid through, and where it was tried."""
     places = np.array([int(place) for place in units])
-    along = np.geomspace(places.min() / 1.3, places.max() * 1.3, 200)
+    low = min(int(place) for place, found in units.items() if found["part"] == "line")
+    along = np.geomspace(low, places.max() * 1.3, 200)
     axes.plot(along, line.at(along), color=_GREEN, linewidth=1.6, label="line through the green points")
-    for held_out, colour, label in ((False, _GREEN, "measured, the line's own"), (True, _RED, "measured, held out")):
-        chosen = [(int(place), found["seconds"]) for place, found in units.items() if found["held_out"] == held_out]
-        axes.plot(*zip(*chosen, strict=True), "o", color=colour, markersize=5, label=label)
+    for part, colour, label in (("shorter", _GREY, "measured"), ("line", _GREEN, ""), ("held out", _RED, "held out")):
+        chosen = [(int(place), found["seconds"]) for place, found in units.items() if found["part"] == part]
+        if chosen:
+            axes.plot(*zip(*chosen, strict=True), "o", color=colour, markersize=5, label=label)
     axes.set(xlabel="positions that a unit looks at", ylabel="time of the unit")
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    _finish(axes, low=float(line.at(along[0])) / 1.6, high=float(line.at(along[-1])) * 2.2)
+    least = min(found["seconds"] for found in units.values())
+    _finish(axes, low=least / 1.6, high=float(line.at(along[-1])) * 2.2)
 
 
-def _whole(axes: Any, rows: Mapping[str, Mapping[str, Any]], line: Line) -> None:
-    """What whole signals take; what is measured is full, what the line says is hollow."""
-    counts = [found["units"] for found in rows.values()]
-    known = [found["units"] for found in rows.values() if found["seconds"] is not None]
-    along = np.geomspace(min(counts) / 1.5, max(counts) * 1.5, 200)
-    inside = along <= max(known)
-    totals = np.array([line.whole(float(count)) for count in along])
-    axes.plot(along[inside], totals[inside], color=_GREEN, linewidth=1.6)
-    axes.plot(along[~inside], totals[~inside], "--", color=_GREEN, linewidth=1.6)
-    for name, found in rows.items():
-        taken = found["seconds"] or found["seconds_by_the_line"]
-        fill = _GREEN if found["seconds"] is not None else "white"
-        axes.plot(found["units"], taken, "o", color=_GREEN, markerfacecolor=fill, markersize=6)
+def _whole(axes: Any, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """What whole signals take; what is measured is full, what is extrapolated hollow."""
+    points = sorted((found["units"], found["seconds"], found["measured"], name) for name, found in rows.items())
+    known = [point for point in points if point[2]]
+    for chosen, style in ((known, "-"), ([known[-1], *(p for p in points if not p[2])] if known else points, "--")):
+        axes.plot([units for units, *_ in chosen], [taken for _, taken, *_ in chosen], style, color=_GREEN)
+    for units, taken, measured, name in points:
+        fill = _GREEN if measured else "white"
+        axes.plot(units, taken, "o", color=_GREEN, markerfacecolor=fill, markersize=6)
         # Long rows are named on the left of the line, short ones on the right; the two of about 200 apart.
-        left = found["units"] > max(known) or "tubelets" in name
+        left = not measured or "tubelets" in name
         offset, side = ((-9, 4), "right") if left else ((9, -4), "left")
-        label = name if found["seconds"] is not None else f"{name}, extrapolated"
-        axes.annotate(
-            label, (found["units"], taken), offset, textcoords="offset points", ha=side, va="center", fontsize=9
-        )
+        label = name if measured else f"{name}, extrapolated"
+        axes.annotate(label, (units, taken), offset, textcoords="offset points", ha=side, va="center", fontsize=9)
     axes.set(xlabel="units of the signal", ylabel="time of the signal")
-    axes.set_xlim(min(counts) / 30, max(counts) * 2)
-    _finish(axes, low=float(totals[0]) / 2, high=float(totals[-1]) * 2)
+    axes.set_xlim(points[0][0] / 30, points[-1][0] * 2)
+    _finish(axes, low=points[0][1] / 2, high=points[-1][1] * 2)
 
 
 def _finish(axes: Any, *, low: float, high: float) -> None:

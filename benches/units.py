@@ -5,8 +5,9 @@
 
 Operations and cached bytes are computed, for the shape of `tales` and for that of a model of 1 B. Seconds are those of
 `tales`' shape in the core, with random weights and a longer context, driven by `ft.stream` as a user would: rows up to
-`--longest` units are made whole, and a line through the times of single units says the rest. The line is laid through
-the first quarter of the longest row and tried on what lies behind it, and behind a prompt that is longer still.
+`--longest` units are made whole, and what is behind them is said by a line through the times of single units. The line
+is laid through the middle half of the longest row, which no cache holds any more, and tried on its end and behind a
+prompt that is longer still.
 
 The vocabulary is that of `tales` for all: a head with a place for every 24-bit pixel would be a model of its own. Its
 operations stand in a column by themselves.
@@ -93,31 +94,33 @@ def measured(model: Any, *, longest: int, far: int, repeats: int) -> Report:
     walk(model, known=1, units=min(longest, 200))  # warm-up
     rounds = np.stack([walk(model, known=1, units=longest) for _ in range(repeats)])
     behind = walk(model, known=far, units=WINDOW + 1)[None, 1:]  # the first unit reads the prompt
-    places = [place for place in (2**power for power in range(5, 21)) if place < longest] + [longest]
+    places = [place for place in (round(2 ** (power / 2)) for power in range(10, 41)) if place < longest] + [longest]
     seconds = {place: around(rounds, place - 1) for place in places} | {far: float(np.median(behind))}
-    fitted = {place: taken for place, taken in seconds.items() if place <= longest // 4}
+    fitted = {place: taken for place, taken in seconds.items() if longest / 4 <= place <= 3 * longest / 4}
     line = Line.through(fitted)
     rows, units = [], {}
     for place, taken in seconds.items():
-        off, held_out = 100 * (line.at(place) / taken - 1), place not in fitted
-        units[str(place)] = {"seconds": taken, "line_off_percent": round(off, 1), "held_out": held_out}
-        rows.append((f"{place:,}{', held out' if held_out else ''}", 1e6 * taken, 1e6 * line.at(place), off))
+        part = "line" if place in fitted else "held out" if place > max(fitted) else "shorter"
+        off = 100 * (line.at(place) / taken - 1)
+        units[str(place)] = {"seconds": taken, "part": part, "line_off_percent": round(off, 1)}
+        rows.append((f"{place:,}, {part}", 1e6 * taken, 1e6 * line.at(place), off))
     single = Table("a unit that looks at so many positions", ("positions", "µs", "by the line", "off %"), rows)
     rows, whole = [], {}
+    total = float(np.median(rounds.sum(axis=1)))
     for signal in _costs.signals():
         if signal.forwards != signal.units:
             continue
-        said = line.whole(signal.units)
-        taken = float(np.median(rounds[:, : signal.units].sum(axis=1))) if signal.units <= longest else None
-        whole[signal.name] = {"units": signal.units, "seconds": taken, "seconds_by_the_line": said}
-        how = "extrapolated" if taken is None else "measured"
-        rows.append((signal.name, f"{signal.units:,}", how, taken, said, said / DAY))
-    head = ("a row made whole", "units", "how", "s", "s by the line", "days by the line")
+        made = signal.units <= longest
+        some = float(np.median(rounds[:, : signal.units].sum(axis=1)))
+        taken = some if made else total + line.between(longest, signal.units)
+        whole[signal.name] = {"units": signal.units, "seconds": taken, "measured": made}
+        rows.append((signal.name, f"{signal.units:,}", "measured" if made else "extrapolated", taken, taken / DAY))
+    head = ("a row made whole", "units", "how", "s", "days")
     settings = {
         "dtype": str(model.dtype).removeprefix("torch."), "batch": 1, "sampler": "temperature 1", "longest": longest,
-        "line through units up to": longest // 4, "farthest": far, "repeats": repeats, "warm-up": 1,
+        "line through": f"units {min(fitted):,} to {max(fitted):,}", "farthest": far, "repeats": repeats, "warm-up": 1,
     }  # fmt: skip
-    held = [abs(found["line_off_percent"]) for found in units.values() if found["held_out"]]
+    held = [abs(found["line_off_percent"]) for found in units.values() if found["part"] == "held out"]
     results = {
         "line": {"seconds": line.start, "seconds_a_position": line.slope},
         "units": units,

@@ -59,6 +59,11 @@ fn sample() {
 }
 
 #[test]
+fn shard() {
+    replay("shard", bodies::shard::run);
+}
+
+#[test]
 fn stop() {
     replay("stop", bodies::stop::run);
 }

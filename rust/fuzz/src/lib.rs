@@ -8,6 +8,7 @@ pub mod crc;
 pub mod lattice;
 pub mod rescan;
 pub mod sample;
+pub mod shard;
 pub mod stop;
 pub mod suffix;
 pub mod verify;
