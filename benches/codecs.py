@@ -181,10 +181,18 @@ def goals(codecs: Codecs, results: dict[str, dict[str, Any]]) -> Iterator[tuple[
 def toys() -> tuple[Codecs, Sets, dict[str, list[np.ndarray]]]:
     """Codecs without training, and blocks of colour: does it run?"""
     torch.manual_seed(0)
-    shape: dict[str, Any] = {"stem": 8, "stem_depth": 1, "trunk": 8, "trunk_depth": 1, "patch": 4, "units": 1}
+    shape: dict[str, Any] = {
+        "stem": 8,
+        "stem_depth": 1,
+        "trunk": 8,
+        "trunk_depth": 1,
+        "patch": 4,
+        "units": 1,
+        "mixing": 0,
+    }
     fsq = AutoencoderConfig(frames=1, levels=(5, 4), codes=0, width=2, **shape)
     free = AutoencoderConfig(frames=1, levels=(), codes=0, width=3, **shape)
-    film = AutoencoderConfig(frames=4, levels=(5, 4), codes=0, width=2, **{**shape, "units": 4})
+    film = AutoencoderConfig(frames=4, levels=(5, 4), codes=0, width=2, **{**shape, "units": 4, "mixing": 1})
     made: Codecs = {
         "toy-fsq": Patches(PatchAutoencoder(fsq)),
         "toy-vectors": Patches(PatchAutoencoder(free)),
