@@ -192,7 +192,7 @@ def toys() -> tuple[Codecs, Sets, dict[str, list[np.ndarray]]]:
     }
     fsq = AutoencoderConfig(frames=1, levels=(5, 4), codes=0, width=2, **shape)
     free = AutoencoderConfig(frames=1, levels=(), codes=0, width=3, **shape)
-    film = AutoencoderConfig(frames=4, levels=(5, 4), codes=0, width=2, **{**shape, "units": 4})
+    film = AutoencoderConfig(frames=4, levels=(5, 4), codes=0, width=2, **{**shape, "units": 4, "mixing": 1})
     made: Codecs = {
         "toy-fsq": Patches(PatchAutoencoder(fsq)),
         "toy-vectors": Patches(PatchAutoencoder(free)),
