@@ -17,6 +17,9 @@ use crate::patch::tone::{Shade, Tone};
 use crate::patch::turn::LANES;
 use crate::simd::LEVEL;
 
+/// Patches up to this width are narrow. Three pixels wide they take as long either way, four pixels wide less by blocks.
+const NARROW: usize = 2;
+
 /// What is done to films before they are cut, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
@@ -107,7 +110,7 @@ pub fn patchify<P: Sample, F: Format>(films: &[Film<'_, P>], plan: &Plan<'_>, ou
     let scalings = scalings::<P>(films, plan, &found);
     let bands = bands(&plan.cut, width, found.iter().map(|(_, grid)| *grid), out);
     spread(bands, plan.threads, |bands| {
-        let mut resizer = Resizer::default();
+        let (mut resizer, mut shades) = (Resizer::default(), Vec::new());
         for band in bands {
             let (film, (region, grid), frames) = (&films[band.film], &found[band.film], plan.cut.frames);
             let first = band.time * frames;
@@ -118,7 +121,11 @@ pub fn patchify<P: Sample, F: Format>(films: &[Film<'_, P>], plan: &Plan<'_>, ou
                     resizer.band((film, band.film), (first + slot, slot), scaled, rows_of(&plan.cut, band.row));
                 // The last frame stands for those that the film lacks.
                 let slots = slot..if slot + 1 == there { frames } else { slot + 1 };
-                cut_band::<P, F>(plan, planes, grid[2], slots, band.out);
+                if plan.cut.patch[1] <= NARROW {
+                    cut_narrow::<P, F>(plan, planes, grid[2], slots, (&mut shades, band.out));
+                } else {
+                    cut_band::<P, F>(plan, planes, grid[2], slots, band.out);
+                }
             }
         }
     });
@@ -200,6 +207,50 @@ fn cut_band<P: Sample, F: Format>(
             for slot in 1..slots.len() {
                 out.copy_within(..area, slot * area);
             }
+        }
+    }
+}
+
+/// Cuts the rows of one frame into narrow patches, once for each of some slots.
+///
+/// Whole lines are shaded and then dealt out: patch by patch, most lanes of a block would be thrown away.
+fn cut_narrow<P: Sample, F: Format>(
+    plan: &Plan<'_>,
+    planes: Planes<'_, P>,
+    columns: usize,
+    slots: Range<usize>,
+    (shades, out): (&mut Vec<F::Bits>, &mut [F::Bits]),
+) {
+    let (merge, [down, across], [height, width]) = (plan.cut.merge, plan.cut.stride, plan.cut.patch);
+    let (channels, frames, length) = (plan.tone.channels(), plan.cut.frames, plan.cut.covered(1, columns));
+    let (area, patch) = (height * width, channels * frames * height * width);
+    if shades.len() < length {
+        shades.resize(length, F::Bits::default());
+    }
+    for (channel, top, row) in (0..channels)
+        .flat_map(|channel| (0..merge).flat_map(move |top| (0..height).map(move |row| (channel, top, row))))
+    {
+        let line = &planes.pixels[(top * down + row) * planes.row + channel * planes.plane..];
+        cut_line::<P, F>(plan.tone.shade(channel), line, length, shades);
+        for (left, slot) in (0..merge).flat_map(|left| slots.clone().map(move |slot| (left, slot))) {
+            let from = (top * merge + left) * patch + (channel * frames + slot) * area + row * width;
+            let (numbers, step) = (&shades[left * across..length], merge * across);
+            let places = out[from..].chunks_mut(merge * merge * patch);
+            match width {
+                1 => deal::<_, 1>(numbers, step, places),
+                _ => deal::<_, NARROW>(numbers, step, places),
+            }
+        }
+    }
+}
+
+/// Copies so many numbers to each place, from places `step` apart.
+///
+/// By windows of the numbers, `step` apart, it took twice as long.
+fn deal<T: Copy, const WIDTH: usize>(numbers: &[T], step: usize, places: std::slice::ChunksMut<'_, T>) {
+    for (place, out) in places.enumerate() {
+        if let (Some(from), Some(out)) = (numbers[place * step..].first_chunk::<WIDTH>(), out.first_chunk_mut()) {
+            *out = *from;
         }
     }
 }
