@@ -117,7 +117,7 @@ def compared(codec: SoundCodes, train: Sequence[Take], held_out: Sequence[Take],
     }
     results = {name: measured(contender, held_out, listener) for name, contender in contenders.items()}
     original = sound.heard_right(listener, [take.samples for take in held_out], [take.digit for take in held_out])
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             name, found["bits_a_second"], found["mel_distance_db"], found["si_snr_db"], found["si_snr_db_median"],
             f"{100 * found['accuracy']:.1f}", f"{100 * (original - found['accuracy']):+.1f}",

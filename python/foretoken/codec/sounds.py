@@ -239,7 +239,7 @@ def _finite(samples: np.ndarray, what: object) -> np.ndarray:
 def _foreign(path: Path, max_samples: int) -> Sound:
     """A file of another kind, by libsndfile."""
     try:
-        import soundfile
+        import soundfile  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingExtra(
             f"{path} is no WAV file; others need soundfile, install it with: pip install 'foretoken[audio]'"

@@ -135,8 +135,10 @@ def reveal(
     if array is None:
         from ..reference.reveal import reveal as twin
 
-        there = torch.as_tensor(tokens, device=_device(logits))
-        result = twin(to_float32(logits), there, sampler, **keys, select=select, least=least, most=most, count=count)
+        assert isinstance(logits, torch.Tensor)
+        there = torch.as_tensor(tokens, device=logits.device)
+        keys |= {"least": least, "most": most}
+        result = twin(to_float32(logits), there, sampler, **keys, select=select, count=count)
         return Revealed(*(part.cpu().numpy() for part in result))
     scores = select.scores(tokens.shape) if isinstance(select, Order) else None
     temperature = select.temperature if isinstance(select, SampledConfidence) else 0.0
@@ -178,7 +180,8 @@ def confidences(
     if array is None:
         from ..reference.reveal import confidences as twin
 
-        there = torch.as_tensor(tokens, device=_device(logits))
+        assert isinstance(logits, torch.Tensor)
+        there = torch.as_tensor(tokens, device=logits.device)
         keys: dict[str, Any] = {"seeds": seeds, "step": step, "lengths": lengths, "positions": positions, "rows": rows}
         return Confidences(*(part.cpu().numpy() for part in twin(to_float32(logits), there, sampler, **keys)))
     start = [0] * count_rows if positions is None else positions
@@ -189,11 +192,6 @@ def _shape(tokens: np.ndarray) -> tuple[int, int]:
     if tokens.ndim != 2:
         raise ShapeError(f"canvas has {tokens.ndim} dimensions, expected 2")
     return tokens.shape[0], tokens.shape[1]
-
-
-def _device(logits: Any) -> torch.device:
-    assert isinstance(logits, torch.Tensor)
-    return logits.device
 
 
 def _counts(select: Any, count: Any, least: Any, most: Any, rows: int, places: int) -> tuple[Any, Any]:
