@@ -103,17 +103,17 @@ pub fn reveal(
     let unknown = canvas.unknown();
     rule.check(canvas, &unknown)?;
     counts.check(batch.count)?;
-    let left = canvas.left(&unknown, batch.count);
+    let left = left_of(&unknown, batch.count);
     let surely = |row: usize| counts.least[row].min(counts.most[row]) >= left[row] as i64;
     // Looked at once, where it is known beforehand that all of a row is revealed.
-    let draws = |place: &Unknown| rule.draws() || surely(place.row);
+    let at_once = |place: &Unknown| rule.draws() || surely(place.row);
     let looked = eyes.each(&unknown, |place, scratch| {
         let index = canvas.index(place);
         let wanted = rule.wanted();
-        if wanted.is_none() && !draws(place) {
+        if wanted.is_none() && !at_once(place) {
             return Ok((rule.given(index), None));
         }
-        let found = eyes.look(place, wanted.unwrap_or_default(), draws(place), scratch)?;
+        let found = eyes.look(place, wanted.unwrap_or_default(), at_once(place), scratch)?;
         let score = if wanted.is_none() { rule.given(index) } else { rule.score(&found, || eyes.coin(place)) };
         Ok((score, found.choice))
     })?;
@@ -281,13 +281,6 @@ impl Canvas<'_> {
         found
     }
 
-    /// How many each row has of them.
-    fn left(&self, unknown: &[Unknown], rows: usize) -> Vec<usize> {
-        let mut left = vec![0; rows];
-        unknown.iter().for_each(|place| left[place.row] += 1);
-        left
-    }
-
     fn index(&self, place: &Unknown) -> usize {
         place.row * self.positions + place.position
     }
@@ -305,6 +298,15 @@ impl Counts<'_> {
         }
         Ok(())
     }
+}
+
+/// How many unknown positions each row has.
+fn left_of(unknown: &[Unknown], rows: usize) -> Vec<usize> {
+    let mut left = vec![0; rows];
+    for place in unknown {
+        left[place.row] += 1;
+    }
+    left
 }
 
 #[cfg(test)]

@@ -235,10 +235,10 @@ fn cut_narrow<P: Sample, F: Format>(
         for (left, slot) in (0..merge).flat_map(|left| slots.clone().map(move |slot| (left, slot))) {
             let from = (top * merge + left) * patch + (channel * frames + slot) * area + row * width;
             let (numbers, step) = (&shades[left * across..length], merge * across);
-            let places = out[from..].chunks_mut(merge * merge * patch);
+            let targets = out[from..].chunks_mut(merge * merge * patch);
             match width {
-                1 => deal::<_, 1>(numbers, step, places),
-                _ => deal::<_, NARROW>(numbers, step, places),
+                1 => deal::<_, 1>(numbers, step, targets),
+                _ => deal::<_, NARROW>(numbers, step, targets),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Which of the unknown positions become known: an order, and where it is cut.
 
 use super::outlook::Outlook;
-use super::{Canvas, Counts, Unknown};
+use super::{Canvas, Counts, Unknown, left_of};
 use crate::error::{Error, Result};
 use crate::noise::ln;
 
@@ -36,6 +36,7 @@ pub enum Rule<'a> {
 
 /// What has to be worked out at a position.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub(super) struct Numbers {
     pub largest: bool,
     pub entropy: bool,
@@ -170,7 +171,7 @@ pub fn choose(canvas: &Canvas, rows: usize, scores: &[f64], counts: &Counts) -> 
     counts.check(rows)?;
     let unknown = canvas.unknown();
     check_scores(scores, canvas, &unknown)?;
-    let left = canvas.left(&unknown, rows);
+    let left = left_of(&unknown, rows);
     let own: Vec<f64> = unknown.iter().map(|place| scores[canvas.index(place)]).collect();
     let mut revealed = vec![false; canvas.tokens.len()];
     for place in order(&unknown, &own, &left, Bound::None, counts) {

@@ -90,7 +90,7 @@ impl Case {
 fn numbers(law: &[f64], token: usize) -> [f64; 4] {
     let mut sorted = law.to_vec();
     sorted.sort_by(|one, other| other.total_cmp(one));
-    let entropy = law.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+    let entropy = law.iter().filter(|p| **p > 0.0).map(|p| -p * crate::noise::ln(*p)).sum();
     [entropy, sorted[0], sorted[0] - sorted[1], law[token]]
 }
 
