@@ -126,8 +126,12 @@ fn made(data: &[u8]) -> (Vec<u8>, Bytes<'_>) {
     let shape: Vec<u64> = (0..bytes.below(5)).map(|_| bytes.below(7) as u64).collect();
     let count: u64 = shape.iter().product();
     let mut made = b"FTTOKENS".to_vec();
-    [1, bits as u32, shape.len() as u32, 0].iter().for_each(|word| made.extend(word.to_le_bytes()));
-    shape.iter().for_each(|axis| made.extend(axis.to_le_bytes()));
+    for word in [1, bits as u32, shape.len() as u32, 0] {
+        made.extend(word.to_le_bytes());
+    }
+    for axis in shape {
+        made.extend(axis.to_le_bytes());
+    }
     made.extend((0..(count as usize * bits).div_ceil(8)).map(|_| bytes.byte()));
     (summed(made), bytes)
 }
