@@ -60,6 +60,7 @@ def write_card(folder: Path, config: PatchesConfig, codec: Patches | Film, *, fi
     symbols = f"a symbol of {codec.vocab_size:,}" if codec.vocab_size else f"{codec.width} numbers"
     how = "by FSQ" if config.levels else "by vector quantisation" if config.codes else "of mean 0 and variance 1"
     units = (64 // codec.side) ** 2
+    begun = f", begun with the weights of {Path(config.start).parent.name}" if config.start else ""
     of = f"{config.frames} frames of 64 × 64" if config.frames > 1 else "64 × 64"
     lines = [
         f"# {folder.name}",
@@ -80,7 +81,7 @@ def write_card(folder: Path, config: PatchesConfig, codec: Patches | Film, *, fi
         "```",
         "",
         f"{config.steps[-1]:,} steps of {config.batch}, Adam, peak rate {config.rate}, squared error of pixels, "
-        "products in bfloat16. Weights are stored in bfloat16 and used in float32.",
+        f"products in bfloat16{begun}. Weights are stored in bfloat16 and used in float32.",
         "",
         "## Figures",
         "",
