@@ -28,6 +28,7 @@ from foretoken import Sampler, kernels
 from foretoken.canvas import Canvas
 from tests.models import tiny_llama, tiny_model
 from tests.unit.test_patches import toy as patch_autoencoder
+from tests.unit.test_sound_codes import toy as sound_codes
 from tests.unit.test_text import byte_level
 
 PROMPT = [5, 3, 8, 5, 3, 8, 5, 3]
@@ -96,6 +97,7 @@ def masked(kernel: Any) -> Any:
 SCORES = ROW[:, :6].reshape(1, 2, 3)
 IDS = np.arange(6).reshape(1, 2, 3)
 CODEC = ft.Text(byte_level())
+SOUND = np.sin(np.arange(1600, dtype=np.float32))
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), dtype=np.uint8)
 
 # How each is made, and what it then does, as values that can be compared.
@@ -122,8 +124,10 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "Pixels": (lambda: ft.Pixels(8), lambda codec: codec.encode(PIXELS[0]).tolist()),
     "Rejection": (lambda: ft.Rejection(block=True), repr),
     "Sampler": (lambda: Sampler(top_p=0.9, logit_bias={3: 1.0}, bad_words=[[1, 2]]), repr),
+    "Samples": (lambda: ft.Samples(rate=8000, bits=8), lambda codec: codec.encode(SOUND).tolist()),
     "Several": (lambda: ft.Several(ft.Suffix(corpus(), minimum=1), ft.NGram(), tree=True), drafted),
     "SmallModel": (lambda: ft.SmallModel(native()), drafted),
+    "SoundCodes": (sound_codes, lambda codec: codec.encode(SOUND).tolist()),
     "Stats": (lambda: ft.Stats(tokens=3, seconds={"total": 1.0}), repr),
     "Step": (lambda: ft.Step(0, [1], [1], 1, "test", [0.5]), repr),
     "Suffix": (lambda: ft.Suffix(corpus(), minimum=1), drafted),

@@ -191,10 +191,10 @@ class Film(_Patchwork):
 
     Example:
         >>> import foretoken as ft
-        >>> codec = ft.codec.load("motion-fsq-256")
+        >>> codec = ft.codec.load("motion-fsq-64")
         >>> film = np.full((8, 64, 64, 3), 255, dtype=np.uint8)
         >>> codec.grid(film), codec.decode(codec.encode(film)).shape
-        ((2, 16, 16), (8, 64, 64, 3))
+        ((2, 8, 8), (8, 64, 64, 3))
     """
 
     kind, unit = "film", "tubelet"
