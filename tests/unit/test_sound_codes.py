@@ -260,7 +260,7 @@ def test_a_configuration_that_does_not_fit_is_refused(changes: dict[str, Any], m
     (tmp_path / "config.json").write_text(json.dumps(raw | changes))
     refused(tmp_path, message)
     (tmp_path / "config.json").write_text(json.dumps([raw]))
-    refused(tmp_path, "no configuration")
+    refused(tmp_path, "must hold a JSON object")
     del raw["latent"]
     (tmp_path / "config.json").write_text(json.dumps(raw))
     refused(tmp_path, r"missing keys \['latent'\]")

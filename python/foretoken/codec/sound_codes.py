@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from .. import kernels
 from ..errors import CheckpointError, InvalidArgument, ShapeError
 from ..layouts import delay
-from ..weights import CONFIG, WEIGHTS, read_tensors, refuse_misfits, write_tensors
+from ..weights import CONFIG, WEIGHTS, read_object, read_tensors, refuse_misfits, write_object, write_tensors
 from . import sounds
 from .protocol import Codec
 from .sound_autoencoder import SoundAutoencoder, SoundConfig
@@ -91,7 +90,7 @@ class SoundCodes(Codec[np.ndarray]):
         tensors: dict[str, Tensor] = dict(self.module.named_parameters())
         write_tensors(folder / WEIGHTS, tensors | {_BOOKS: torch.from_numpy(self.codebooks)}, dtype=dtype)
         fields = {"codec": "sound", **dataclasses.asdict(self.config)}
-        (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        write_object(folder / CONFIG, fields)
 
     def __repr__(self) -> str:
         return f"SoundCodes({self.rate} Hz, {self.config.books} books of {self.vocab_size}, hop {self.config.hop})"
@@ -183,13 +182,8 @@ class SoundCodes(Codec[np.ndarray]):
 
 
 def _config(path: Path) -> SoundConfig:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from None
-    if not isinstance(raw, dict) or raw.pop("codec", None) != "sound":
+    raw = read_object(path)
+    if raw.pop("codec", None) != "sound":
         raise CheckpointError(f'{path} is no configuration of a sound codec: its "codec" is not "sound"')
     try:
         return SoundConfig.from_raw(raw)

@@ -7,7 +7,6 @@ For decoding use `foretoken.Llama`, which fuses these weights.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CheckpointError, InvalidArgument
+from ..weights import read_object
 
 _FIXED = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
 _ROPE = {"rope_theta", "rope_type", "type"}
@@ -90,15 +90,7 @@ class LlamaConfig:
     @staticmethod
     def from_file(path: Path) -> LlamaConfig:
         """Read a transformers `config.json` of a Llama; unknown or missing keys are refused."""
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} is not JSON: {error}") from None
-        if not isinstance(raw, dict):
-            raise CheckpointError(f"{path} must hold a JSON object, got {type(raw).__name__}")
-        return LlamaConfig._from_json(raw, path)
+        return LlamaConfig._from_json(read_object(path), path)
 
     @staticmethod
     def _from_json(raw: dict[str, object], path: Path) -> LlamaConfig:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ForetokenError, InvalidArgument
+from ..weights import read_object
 
 Progress = Callable[[int, int, float], None]
 Config = TypeVar("Config", bound="RecipeConfig")
@@ -125,15 +126,9 @@ def read_config(path: Path) -> dict:
         InvalidArgument: there is no such file.
         CheckpointError: it is not JSON, or no object.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidArgument(f"no such configuration: {path}") from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got {type(raw).__name__}")
-    return raw
+    if not path.exists():
+        raise InvalidArgument(f"no such configuration: {path}")
+    return read_object(path)
 
 
 def keep_pages() -> None:
