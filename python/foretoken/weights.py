@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from .errors import CheckpointError
+from .errors import CheckpointError, InvalidArgument
+
+Config = TypeVar("Config")
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _LARGEST_HEADER = 2**24
@@ -128,6 +131,27 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path} must hold a JSON object, got {type(raw).__name__}")
     return raw
+
+
+def configured(kind: type[Config], raw: Mapping[str, Any], path: Path) -> Config:
+    """The dataclass that a JSON object says, with lists as tuples; unknown or missing keys are refused.
+
+    Args:
+        kind: the dataclass.
+        raw: name → value, of every field.
+        path: of the file, for the errors.
+
+    Raises:
+        CheckpointError: a key is missing or unknown, or a value out of range.
+    """
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if raw.keys() != names:
+        unknown, missing = sorted(raw.keys() - names), sorted(names - raw.keys())
+        raise CheckpointError(f"{path}: unknown keys {unknown}, missing keys {missing}")
+    try:
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
+    except (InvalidArgument, TypeError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def write_object(path: Path, fields: Mapping[str, Any]) -> None:

@@ -18,14 +18,16 @@ import numpy as np
 
 from .. import codec as codecs
 from ..codec.films import read_film
-from ..codec.pictures import read
+from ..codec.pictures import decoding, read
 from ..codec.pixels import Pixels
 from ..codec.protocol import Codec
+from ..codec.samples import Samples
 from ..codec.text import Text
-from ..errors import InvalidArgument, LimitExceeded, MissingExtra, UnknownModel
+from ..errors import InvalidArgument, LimitExceeded, UnknownModel
 from ..evaluate.pictures import CAP, psnr, ssim
 from ..hub import names as model_names
 from ..hub import path
+from ..layouts import delay
 from ..model.checkpoint import TOKENIZER
 from ..view import signals
 from ..view.board import board
@@ -108,13 +110,9 @@ def kind_of(file: Path) -> str:
 
 def _frames(file: Path) -> int:
     try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtra("pictures of files need Pillow; install it with: pip install 'foretoken[image]'") from None
-    try:
-        with Image.open(file) as opened:
+        with decoding(file, MOST_PIXELS) as opened:
             return getattr(opened, "n_frames", 1)
-    except Exception:  # whatever is wrong with it, the reader of pictures says better
+    except (InvalidArgument, LimitExceeded):  # whatever is wrong with it, the reader of pictures says better
         return 1
 
 
@@ -154,18 +152,12 @@ def _load(kind: str, name: str) -> Codec[Any]:
         raise UnknownModel(f"no codec is called {name!r}; there are {[*codecs.names(), *_PLAIN]}") from None
 
 
-def _samples(bits: int) -> Codec[Any]:
-    from ..codec.samples import Samples
-
-    return Samples(rate=8000, bits=bits)
-
-
 _PLAIN: dict[str, Callable[[], Codec[Any]]] = {
     "pixels-8": lambda: Pixels(8),
     "pixels-16": lambda: Pixels(16),
     "pixels-24": lambda: Pixels(24),
-    "samples-8": lambda: _samples(8),
-    "samples-16": lambda: _samples(16),
+    "samples-8": lambda: Samples(rate=8000, bits=8),
+    "samples-16": lambda: Samples(rate=8000, bits=16),
 }
 
 
@@ -214,8 +206,6 @@ def _sound(file: Path, named: tuple[str, Codec[Any]], size: int | None) -> Sheet
     ratio = math.inf if off == 0 else 10 * math.log10(max(power, 1e-20) / off)
     made = coding(name, codec, samples, units)
     if len(grid) == 2:
-        from ..layouts import delay
-
         units = delay(*grid).grid(units).reshape(grid)
     rate = codec.rate  # type: ignore[attr-defined]
     return signals.sound(file.name, samples, decoded, units, rate, made, {"signal to noise": decibels(ratio)})

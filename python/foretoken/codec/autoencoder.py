@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import CheckpointError, InvalidArgument
+from ..errors import InvalidArgument
 from .bottleneck import FSQ, VQ, Bottleneck, Gaussian
 
 MERGE = 2
@@ -59,20 +58,6 @@ class AutoencoderConfig:
             raise InvalidArgument(f"levels must be integers of at least 2, got {self.levels!r}")
         if self.levels and (self.codes or self.width != len(self.levels)):
             raise InvalidArgument(f"{len(self.levels)} levels take width {len(self.levels)} and no codes")
-
-    @staticmethod
-    def from_raw(raw: dict[str, Any]) -> AutoencoderConfig:
-        """The configuration in a JSON object; unknown or missing keys are refused."""
-        names = {field.name for field in dataclasses.fields(AutoencoderConfig)}
-        if raw.keys() != names:
-            raise CheckpointError(
-                f"unknown keys {sorted(raw.keys() - names)}, missing keys {sorted(names - raw.keys())}"
-            )
-        try:
-            fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in raw.items()}
-            return AutoencoderConfig(**fields)
-        except InvalidArgument as error:
-            raise CheckpointError(str(error)) from None
 
     @property
     def place(self) -> int:

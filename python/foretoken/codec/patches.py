@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from .. import kernels
-from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument, ShapeError
-from ..weights import CONFIG, WEIGHTS, load_module, read_object, write_object, write_tensors
+from ..errors import ArgumentTypeError, InvalidArgument, ShapeError
+from ..weights import CONFIG, WEIGHTS, load_module, write_object, write_tensors
 from .autoencoder import AutoencoderConfig, PatchAutoencoder
+from .checkpoint import read_config
 from .films import read_film
 from .pictures import read
 from .protocol import Codec
@@ -61,11 +62,9 @@ class _Patchwork(Codec[Any]):
         Raises:
             CheckpointError: a file is missing or broken, or is another codec's.
         """
-        raw = read_object(folder / CONFIG)
-        if (kind := raw.pop("codec", None)) != cls.kind:
-            raise CheckpointError(f"{folder / CONFIG} is of the codec {kind!r}, not {cls.kind!r}")
+        config = read_config(folder, cls.kind, AutoencoderConfig)
         with torch.random.fork_rng(devices=[]):  # the first weights are random; the caller's randomness is not ours
-            module = PatchAutoencoder(AutoencoderConfig.from_raw(raw))
+            module = PatchAutoencoder(config)
         load_module(module, folder)
         return cls(module)
 

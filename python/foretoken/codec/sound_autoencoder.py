@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import CheckpointError, InvalidArgument
+from ..errors import InvalidArgument
 
 _LARGEST = 4096
 _QUIET = 1e-4
@@ -66,23 +65,6 @@ class SoundConfig:
     def reach(self) -> int:
         """No vector or sample depends on frames further away: blocks see three places far, the level eight."""
         return 3 * max(sum(self.encoder_blocks), sum(self.decoder_blocks)) + 12
-
-    @classmethod
-    def from_raw(cls, raw: Any) -> SoundConfig:
-        """The configuration that a file holds.
-
-        Raises:
-            CheckpointError: a key is missing, unknown or out of range.
-        """
-        names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(raw, dict) or raw.keys() != names:
-            found = set(raw) if isinstance(raw, dict) else set()
-            raise CheckpointError(f"unknown keys {sorted(found - names)}, missing keys {sorted(names - found)}")
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in raw.items()}
-        try:
-            return cls(**fields)
-        except InvalidArgument as error:
-            raise CheckpointError(str(error)) from None
 
 
 class SoundAutoencoder(nn.Module):

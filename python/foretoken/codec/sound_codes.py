@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from .. import kernels
-from ..errors import CheckpointError, InvalidArgument, ShapeError
+from ..errors import InvalidArgument, ShapeError
 from ..layouts import delay
-from ..weights import CONFIG, WEIGHTS, read_object, read_tensors, refuse_misfits, write_object, write_tensors
+from ..weights import CONFIG, WEIGHTS, read_tensors, refuse_misfits, write_object, write_tensors
 from . import sounds
+from .checkpoint import read_config
 from .protocol import Codec
 from .sound_autoencoder import SoundAutoencoder, SoundConfig
 
@@ -67,7 +68,7 @@ class SoundCodes(Codec[np.ndarray]):
             CheckpointError: a file is missing or broken, or they do not fit each other.
         """
         folder = Path(folder)
-        config = _config(folder / CONFIG)
+        config = read_config(folder, "sound", SoundConfig)
         with torch.device("meta"):  # takes no memory, whatever the configuration says
             module = SoundAutoencoder(config)
         shapes = {name: tuple(weight.shape) for name, weight in module.named_parameters()}
@@ -179,13 +180,3 @@ class SoundCodes(Codec[np.ndarray]):
                 found = function(piece)[before : before + _PIECE]
                 made[start : start + _PIECE] = found.numpy()
         return made
-
-
-def _config(path: Path) -> SoundConfig:
-    raw = read_object(path)
-    if raw.pop("codec", None) != "sound":
-        raise CheckpointError(f'{path} is no configuration of a sound codec: its "codec" is not "sound"')
-    try:
-        return SoundConfig.from_raw(raw)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None

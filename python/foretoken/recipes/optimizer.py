@@ -50,7 +50,6 @@ class Muon:
         decay: float = 0.1,
     ) -> None:
         self.momentum, self.decay = momentum, decay
-        self.step_count = 0
         self.matrices: dict[str, Tensor] = {}
         self.others: dict[str, Tensor] = {}
         for name, weight in module.named_parameters():
@@ -63,10 +62,18 @@ class Muon:
         for name, weight in self.matrices.items():
             self.shapes[weight.shape].append(name)
 
+    @property
+    def step_count(self) -> int:
+        """Steps taken."""
+        return self._adam.step_count
+
+    @step_count.setter
+    def step_count(self, count: int) -> None:
+        self._adam.step_count = count
+
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Apply the gradients in place with this learning rate."""
-        self.step_count += 1
         for shape, names in self.shapes.items():
             updates = []
             for name in names:
@@ -76,7 +83,6 @@ class Muon:
             scale = rate * 0.2 * max(shape) ** 0.5
             for name, update in zip(names, orthogonalise(torch.stack(updates)), strict=True):
                 self.matrices[name].mul_(1 - rate * self.decay).add_(update, alpha=-scale)
-        self._adam.step_count = self.step_count - 1
         self._adam.step(rate)
 
 

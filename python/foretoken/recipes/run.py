@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ForetokenError, InvalidArgument
-from ..weights import read_object
+from ..weights import configured, read_object
 
 Progress = Callable[[int, int, float], None]
 Config = TypeVar("Config", bound="RecipeConfig")
@@ -82,20 +82,10 @@ class RecipeConfig:
     @classmethod
     def from_raw(cls: type[Config], raw: dict, path: Path) -> Config:
         """The configuration that a file holds; `path` is for the errors."""
-        names = {field.name for field in dataclasses.fields(cls)} | {"recipe"}
-        if raw.keys() != names:
-            raise CheckpointError(
-                f"{path}: unknown keys {sorted(raw.keys() - names)}, missing keys {sorted(names - raw.keys())}"
-            )
-        if raw["recipe"] != cls.recipe:
-            raise CheckpointError(f"{path} is for the recipe {raw['recipe']!r}, not {cls.recipe!r}")
-        try:
-            fields: dict[str, Any] = {
-                name: tuple(v) if isinstance(v, list) else v for name, v in raw.items() if name != "recipe"
-            }
-            return cls(**fields)
-        except (InvalidArgument, TypeError) as error:
-            raise CheckpointError(f"{path}: {error}") from None
+        fields = dict(raw)
+        if (recipe := fields.pop("recipe", None)) != cls.recipe:
+            raise CheckpointError(f"{path} is for the recipe {recipe!r}, not {cls.recipe!r}")
+        return configured(cls, fields, path)
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step: linear rise, plateau, linear fall to 0 (WSD, 2404.06395)."""
@@ -143,7 +133,14 @@ class Optimizer(Protocol):
     """What moves the weights: all it remembers lies in `state` and `step_count`."""
 
     state: dict[str, Tensor]
-    step_count: int
+
+    @property
+    def step_count(self) -> int:
+        """Steps taken."""
+        ...
+
+    @step_count.setter
+    def step_count(self, count: int) -> None: ...
 
     def step(self, rate: float) -> None:
         """Apply the gradients in place with this learning rate."""
