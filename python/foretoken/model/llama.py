@@ -180,7 +180,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention with rotary positions."""
+    """Grouped-query attention with rotary positions, causal unless a mask says who may look at whom."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, self.kv_heads * self.width, bias=False)
         self.o_proj = nn.Linear(self.heads * self.width, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sees: Tensor | None = None) -> Tensor:
         batch, length, _ = x.shape
         q = self.q_proj(x).view(batch, length, self.heads, self.width).transpose(1, 2)  # (B, H, T, D)
         k = self.k_proj(x).view(batch, length, self.kv_heads, self.width).transpose(1, 2)  # (B, K, T, D)
@@ -203,7 +203,7 @@ class Attention(nn.Module):
         k, v = rotate(k, cos, sin), v
         if group > 1:
             k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-        y = F.scaled_dot_product_attention(rotate(q, cos, sin), k, v, is_causal=True)
+        y = F.scaled_dot_product_attention(rotate(q, cos, sin), k, v, attn_mask=sees, is_causal=sees is None)
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -230,8 +230,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = SwiGLU(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sees: Tensor | None = None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, sees)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 

@@ -1,4 +1,4 @@
-"""What a model must offer to be decoded one unit after another."""
+"""What a model must offer to be decoded: one unit after another, or all at once."""
 
 from __future__ import annotations
 
@@ -130,4 +130,46 @@ class TreeModel(CausalModel, Protocol):
 
     def open_tree(self, rows: int, capacity: int, nodes: int) -> TreeSession:
         """An empty past for `rows` rows of at most `capacity` units each, with room for a tree of `nodes` more."""
+        ...
+
+
+@runtime_checkable
+class ParallelModel(Protocol):
+    """A model that predicts all unknown units of a canvas at once, from the known ones on both sides."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of a row of logits."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """The most units a row may have."""
+        ...
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Ids that end a row."""
+        ...
+
+    def predict(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """Predict every unknown unit, each as if the other unknown ones stayed so.
+
+        Args:
+            canvas: (rows, positions) int64, `UNKNOWN` where a unit is to be found.
+            lengths: (rows,) int64, how many positions of each row there are; what lies behind is not looked at.
+
+        Returns:
+            logits (rows, positions, vocab) float32, -inf where a unit cannot stand; those of known positions, and
+            behind a row's length, are arbitrary. The tensor is only valid until the next call.
+        """
+        ...
+
+
+@runtime_checkable
+class LengthModel(ParallelModel, Protocol):
+    """A parallel model that says how many units an answer has."""
+
+    def predict_lengths(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """Log-probabilities (rows, longest + 1) float32 of how many units follow the known ones of each row."""
         ...

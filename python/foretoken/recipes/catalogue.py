@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import CheckpointError
-from . import language, patches, sound
+from . import language, patches, sound, units
 from .run import RecipeConfig, Run, read_config
 
 _RECIPES: dict[str, tuple[type[RecipeConfig], type[Run]]] = {
     "language": (language.LanguageConfig, language.Run),
     "patches": (patches.PatchesConfig, patches.Run),
     "sound": (sound.SoundRecipe, sound.Run),
+    "units": (units.UnitsConfig, units.Run),
 }
 
 

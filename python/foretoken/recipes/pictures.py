@@ -43,7 +43,7 @@ def motion(data: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Animated emoji, (frames, 64, 64, 3) at 12 a second; held out by the checksum of the caption."""
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for row, film in rows(data / "motion64.zip"):
-        parts[_is_held_out(row["caption"])].append(film.reshape(-1, SIDE, SIDE, 3))
+        parts[is_held_out(row["caption"])].append(film.reshape(-1, SIDE, SIDE, 3))
     return parts
 
 
@@ -78,7 +78,8 @@ def rows(path: Path) -> Iterator[tuple[dict, np.ndarray]]:
             raise CheckpointError(f"{path} is damaged: {error!r}") from None
 
 
-def _is_held_out(key: str, one_in: int = 20) -> bool:
+def is_held_out(key: str, one_in: int = 20) -> bool:
+    """Whether the checksum of a key is divisible by `one_in`."""
     return zlib.crc32(key.encode()) % one_in == 0
 
 
@@ -94,7 +95,7 @@ def _picture(file: bytes) -> np.ndarray:
 def _split(pictures: Iterator[tuple[np.ndarray, str]]) -> Split:
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for picture, key in pictures:
-        parts[_is_held_out(key)].append(picture)
+        parts[is_held_out(key)].append(picture)
     if not all(parts):
         raise InvalidArgument("too few pictures to hold some out")
     return np.stack(parts[0]), np.stack(parts[1])

@@ -1,0 +1,232 @@
+"""A transformer that looks both ways and predicts whatever is unknown: masked, one-shot and any-order generation."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..canvas import UNKNOWN
+from ..errors import CheckpointError, InvalidArgument, LimitExceeded
+from ..weights import CONFIG, WEIGHTS, configured, load_module, read_object, write_object, write_tensors
+from .llama import Block, LlamaConfig, rotary_tables
+
+KIND = "masked"
+"""What `config.json` says such a model is."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedConfig:
+    """The shape of a masked model; a checkpoint states every field.
+
+    A row is [imagination][condition …][body …]: the body's units have ids from 0, what only a condition says the ids
+    behind them, and the last `latents + 1` ids are those of a shared imagination, of which the very last means none.
+    A model without imaginations has no place for one.
+
+    Args:
+        vocab_size: number of ids.
+        units: how many of them, from 0, may stand in a body.
+        latents: of how many shared imaginations one stands at position 0; 0 for a model without.
+        lengths: the longest body whose length is predicted, 0 for none.
+        end: the id that ends a body, or -1.
+        hidden_size, intermediate_size, layers, heads: shape of the transformer, that of a Llama.
+        context: the most units of a row.
+    """
+
+    vocab_size: int
+    units: int
+    latents: int
+    lengths: int
+    end: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    context: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), {"latents": 0, "lengths": 0, "end": -1}.get(field.name, 1)
+            if type(value) is not int or not least <= value < 2**31:
+                raise InvalidArgument(f"{field.name} must be an integer of at least {least}, got {value!r}")
+        if self.units + self.imaginations > self.vocab_size:
+            raise InvalidArgument(f"{self.units} units and {self.latents} latents are more than {self.vocab_size} ids")
+        if self.end >= self.units:
+            raise InvalidArgument(f"end {self.end} is none of the {self.units} units")
+        if self.hidden_size % self.heads:
+            raise InvalidArgument(f"heads {self.heads} does not divide hidden_size {self.hidden_size}")
+        self.llama()
+
+    @property
+    def imaginations(self) -> int:
+        """Ids of shared imaginations, "none" among them."""
+        return self.latents + 1 if self.latents else 0
+
+    @property
+    def untold(self) -> int:
+        """The id that says that there is no shared imagination."""
+        return self.vocab_size - 1
+
+    def llama(self) -> LlamaConfig:
+        """The shape of its blocks."""
+        return LlamaConfig(
+            vocab_size=self.vocab_size, hidden_size=self.hidden_size, intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.layers, num_attention_heads=self.heads, num_key_value_heads=self.heads,
+            head_dim=self.hidden_size // self.heads, max_position_embeddings=self.context, rms_norm_eps=1e-5,
+            rope_theta=10000.0, tie_word_embeddings=True, eos_token_id=(),
+        )  # fmt: skip
+
+
+class MaskedModule(nn.Module):
+    """The trainable model: ids (batch, positions), `UNKNOWN` where one is asked for → logits (…, vocab) float32.
+
+    Rotary positions say how far units are apart, and an embedding of its own where each stands: rows of a grid need
+    both.
+
+    Args:
+        config: its shape.
+    """
+
+    def __init__(self, config: MaskedConfig) -> None:
+        super().__init__()
+        self.config = config
+        llama = config.llama()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_unknown = nn.Parameter(torch.zeros(config.hidden_size))
+        self.embed_places = nn.Parameter(torch.zeros(config.context, config.hidden_size))
+        self.layers = nn.ModuleList(Block(llama) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=llama.rms_norm_eps)
+        self.lengths_head = nn.Linear(config.hidden_size, config.lengths + 1) if config.lengths else None
+        self.cos: Tensor
+        self.sin: Tensor
+        cos, sin = rotary_tables(llama, config.context)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every weight from N(0, 0.02²), residual outputs scaled by 1/√(2·layers) (GPT-2)."""
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2 or name == "embed_unknown":
+                scale = 0.02
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    scale /= (2 * self.config.layers) ** 0.5
+                nn.init.normal_(weight, std=scale, generator=generator)
+
+    def hidden(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The normed states (batch, positions, hidden).
+
+        Args:
+            ids: (batch, positions) int64.
+            lengths: (batch,) int64, positions of each row that there are; None for all.
+        """
+        positions = ids.shape[1]
+        unknown = (ids == UNKNOWN)[..., None]
+        x = (
+            torch.where(unknown, self.embed_unknown, self.embed_tokens(ids.clamp(min=0)))
+            + self.embed_places[:positions]
+        )
+        there = torch.arange(positions, device=ids.device)
+        sees = torch.ones(1, 1, 1, positions, dtype=torch.bool, device=ids.device)
+        if lengths is not None:
+            sees = (there < lengths[:, None])[:, None, None]
+        for layer in self.layers:
+            x = layer(x, self.cos[:positions], self.sin[:positions], sees)
+        return self.norm(x)
+
+    def forward(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return self.hidden(ids, lengths) @ self.embed_tokens.weight.T
+
+    def length_logits(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits (batch, longest + 1) of how many units follow conditions (batch, positions)."""
+        assert self.lengths_head is not None
+        hidden = self.hidden(ids, lengths)
+        last = torch.full((len(ids),), ids.shape[1] - 1) if lengths is None else lengths - 1
+        return self.lengths_head(hidden[torch.arange(len(ids)), last])
+
+
+class MaskedLlama:
+    """A `ParallelModel` over the weights of a `MaskedModule`.
+
+    Args:
+        source: the weights, used as they are, or a folder that `save` wrote.
+
+    Raises:
+        CheckpointError: the folder holds no such model, or a broken one.
+
+    Example:
+        >>> config = MaskedConfig(vocab_size=9, units=8, latents=0, lengths=4, end=7, hidden_size=8,
+        ...     intermediate_size=16, layers=1, heads=2, context=12)
+        >>> model = MaskedLlama(MaskedModule(config))
+        >>> model.predict(np.array([[8, 3, -1]]), np.array([3])).shape
+        torch.Size([1, 3, 9])
+    """
+
+    def __init__(self, source: MaskedModule | Path) -> None:
+        module = source if isinstance(source, MaskedModule) else load_masked(Path(source))
+        self.module, self.config = module.eval(), module.config
+        config = self.config
+        self.vocab_size, self.context = config.vocab_size, config.context
+        self.end_tokens: tuple[int, ...] = () if config.end < 0 else (config.end,)
+        allowed = torch.zeros(2, config.vocab_size)  # in a body, and at the place of the imagination
+        allowed[0, config.units :] = -torch.inf
+        allowed[1] = -torch.inf
+        allowed[1, config.vocab_size - config.imaginations : config.untold] = 0
+        self._allowed = allowed
+
+    @property
+    def latents(self) -> int:
+        """How many shared imaginations there are; one more id, the last, says that there is none."""
+        return self.config.latents
+
+    @torch.inference_mode()
+    def predict(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """Logits of every position; see `ParallelModel.predict`.
+
+        Raises:
+            LimitExceeded: a row is longer than the context.
+        """
+        ids, counts = self._tensors(canvas, lengths)
+        logits = self.module(ids, counts).float()
+        if not self.latents:
+            return logits.add_(self._allowed[0])
+        logits[:, 1:] += self._allowed[0]
+        logits[:, 0] += self._allowed[1]
+        return logits
+
+    @torch.inference_mode()
+    def predict_lengths(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """Log-probabilities of how many units follow; see `LengthModel.predict_lengths`."""
+        ids, counts = self._tensors(canvas, lengths)
+        return self.module.length_logits(ids, counts).float().log_softmax(dim=-1)
+
+    def _tensors(self, canvas: np.ndarray, lengths: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        if canvas.shape[1] > self.context:
+            raise LimitExceeded(f"a row has {canvas.shape[1]} positions, the model's context is {self.context}")
+        ids = torch.from_numpy(np.ascontiguousarray(canvas, dtype=np.int64))
+        level = bool((np.asarray(lengths) == canvas.shape[1]).all())
+        return ids, None if level else torch.from_numpy(np.asarray(lengths, dtype=np.int64))
+
+
+def load_masked(folder: Path) -> MaskedModule:
+    """The module of a folder; weights become float32.
+
+    Raises:
+        CheckpointError: a file is missing or broken, or holds another kind of model.
+    """
+    raw = read_object(folder / CONFIG)
+    if (kind := raw.pop("model", None)) != KIND:
+        raise CheckpointError(f"{folder / CONFIG}: model is {kind!r}, expected {KIND!r}")
+    config = configured(MaskedConfig, raw, folder / CONFIG)
+    with torch.random.fork_rng(devices=[]):  # the first weights are random; the caller's randomness is not ours
+        module = MaskedModule(config)
+    load_module(module, folder)
+    return module
+
+
+def save_masked(module: MaskedModule, folder: Path) -> None:
+    """Write a folder that `load_masked` reads; weights in bfloat16."""
+    write_tensors(folder / WEIGHTS, module.state_dict(), dtype=torch.bfloat16)
+    write_object(folder / CONFIG, {"model": KIND, **dataclasses.asdict(module.config)})

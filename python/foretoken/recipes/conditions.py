@@ -1,0 +1,111 @@
+"""Rows of units under a condition, from real data: what an autoregressive or a masked model is trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..codec.hub import load
+from ..codec.patches import Patches
+from ..errors import InvalidArgument
+from . import pictures
+
+STYLES = (
+    "blob", "blob2017", "emojione", "fluent-3d", "fluent-color", "fluent-contrast", "fluent-flat", "noto", "twemoji",
+)  # fmt: skip
+GROUPS = (
+    "", "Activities", "Animals & Nature", "Component", "Flags", "Food & Drink", "Objects", "People & Body",
+    "Smileys & Emotion", "Symbols", "Travel & Places",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """Conditions and what was made under them.
+
+    Args:
+        conditions, bodies: ids of each row, int64; those of bodies come first in the vocabulary.
+        units: how many ids bodies have.
+        vocab_size: how many ids there are, those of conditions among them.
+        end: the id behind a body, or -1 if all are of one length.
+        untold: the id that stands for the first of a condition where it is not told, or -1.
+    """
+
+    conditions: list[np.ndarray]
+    bodies: list[np.ndarray]
+    units: int
+    vocab_size: int
+    end: int = -1
+    untold: int = -1
+
+
+def emoji_condition(units: int, style: str | None, group: str) -> np.ndarray:
+    """The ids that stand before the patches of an emoji.
+
+    Args:
+        units: codes of the codec.
+        style: one of `STYLES`, or None to leave it open.
+        group: one of `GROUPS`, Unicode's.
+
+    Raises:
+        InvalidArgument: there is no such style or group.
+
+    Example:
+        >>> emoji_condition(1000, "noto", "Flags")
+        array([1007, 1014])
+        >>> emoji_condition(1000, None, "Flags")
+        array([1009, 1014])
+    """
+    if (style is not None and style not in STYLES) or group not in GROUPS:
+        raise InvalidArgument(f"there is no style {style!r} or no group {group!r}: give one of {STYLES} and {GROUPS}")
+    told = len(STYLES) if style is None else STYLES.index(style)
+    return np.array([units + told, units + len(STYLES) + 1 + GROUPS.index(group)])
+
+
+def emoji(data: Path, *, codec: str, held_out: bool = False) -> Rows:
+    """Emoji as rows [style][group][patches], training or held out as `pictures.emoji` says.
+
+    Args:
+        data: the data folder.
+        codec: name or folder of a codec of symbols.
+        held_out: whether those of the validation split are wanted.
+    """
+    patches = load(codec)
+    if not isinstance(patches, Patches) or patches.vocab_size is None:
+        raise InvalidArgument(f"{codec} is no codec of pictures by symbols")
+    units, conditions, bodies = patches.vocab_size, [], []
+    for row, picture in pictures.rows(data / "emoji64.zip"):
+        if pictures.is_held_out(f"{row['style']}/{row['caption']}") == held_out:
+            conditions.append(emoji_condition(units, row["style"], row["group"]))
+            bodies.append(patches.encode(picture))
+    return Rows(conditions, bodies, units, units + len(STYLES) + 1 + len(GROUPS), untold=units + len(STYLES))
+
+
+def save(rows: Rows, path: Path) -> None:
+    """Write rows as one file; an older one stays until it is whole."""
+    part = path.with_suffix(".part.npz")
+    fields = {name: getattr(rows, name) for name in ("units", "vocab_size", "end", "untold")}
+    flat = {
+        name: np.concatenate(getattr(rows, name)) if getattr(rows, name) else np.empty(0, np.int64)
+        for name in ("conditions", "bodies")
+    }
+    lengths = {f"{name}_lengths": np.array([len(row) for row in getattr(rows, name)]) for name in flat}
+    np.savez(part, **fields, **flat, **lengths)
+    part.replace(path)
+
+
+def read(path: Path) -> Rows:
+    """Read what `save` wrote."""
+    with np.load(path) as kept:
+        told, bodies = (
+            np.split(kept[name], np.cumsum(kept[f"{name}_lengths"])[:-1]) for name in ("conditions", "bodies")
+        )
+        units, vocab_size, end, untold = (int(kept[name]) for name in ("units", "vocab_size", "end", "untold"))
+        return Rows(told, bodies, units, vocab_size, end, untold)
+
+
+SOURCES: dict[str, Callable[[Path, str, Path], Rows]] = {"emoji": lambda data, codec, out: emoji(data, codec=codec)}
+"""Training rows of the data folder, by a codec, for a run's folder."""
