@@ -4,6 +4,8 @@ from . import codec as codec
 from . import kernels as kernels
 from . import layouts as layouts
 from . import ops as ops
+from . import rules as rules
+from . import schedules as schedules
 from .canvas import Canvas as Canvas
 from .canvas import Stats as Stats
 from .canvas import Step as Step
@@ -33,10 +35,17 @@ from .huggingface_generate import hf_generate as hf_generate
 from .kernels import SuffixCorpus as SuffixCorpus
 from .model.huggingface import HuggingFace as HuggingFace
 from .model.llama_session import Llama as Llama
+from .model.masked import MaskedLlama as MaskedLlama
 from .model.native import Native as Native
 from .pipeline import Pipeline as Pipeline
 from .sampler import Sampler as Sampler
 from .strategy.autoregressive import Autoregressive as Autoregressive
+from .strategy.cascade import Cascade as Cascade
+from .strategy.cascade import Stage as Stage
+from .strategy.lengths import Predicted as Predicted
+from .strategy.lengths import UntilEnd as UntilEnd
+from .strategy.masked import Masked as Masked
+from .strategy.oneshot import OneShot as OneShot
 from .strategy.verifier import Coupled as Coupled
 from .strategy.verifier import Rejection as Rejection
 

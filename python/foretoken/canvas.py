@@ -128,6 +128,7 @@ class Step:
         top: for each token, the most probable (id, logprob) pairs, if asked for.
         text: for text, the characters that became certain with this step; never half a character.
         finish_reason: why the row ended with this step, or None.
+        positions: where the tokens stand in the row, rising; None where they follow what there is.
     """
 
     row: int
@@ -140,6 +141,7 @@ class Step:
     top: list[list[tuple[int, float]]] | None = None
     text: str = ""
     finish_reason: FinishReason | None = None
+    positions: list[int] | None = None
 
 
 @dataclasses.dataclass(slots=True)

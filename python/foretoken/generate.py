@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .canvas import Canvas, Stats, Step
+from .canvas import UNKNOWN, Canvas, Stats, Step, known
 from .codec.text import Text
 from .ending import RowEnding, StopRule
 from .errors import ArgumentTypeError, InvalidArgument, LimitExceeded, ShapeError, UnsupportedModel
@@ -149,9 +149,7 @@ class _Run:
             kind = type(canvas).__name__
             raise ArgumentTypeError(f"canvas must be a Canvas, got {kind}; codec.canvas([...]) makes one")
         if canvas.width is not None:
-            raise InvalidArgument("this canvas holds vectors; Autoregressive chooses among symbols")
-        if not canvas.is_prefix:
-            raise InvalidArgument("this canvas has unknown positions inside; Autoregressive only continues rows")
+            raise InvalidArgument("this canvas holds vectors; strategies choose among symbols")
         for name, value, low, high in (
             ("n", n, 1, MAXIMUM_ROWS), ("threads", threads, 1, 1024), ("min_tokens", min_tokens, 0, 2**31),
             ("logprobs", 0 if logprobs is None else logprobs, 0, 100),
@@ -167,6 +165,13 @@ class _Run:
             raise InvalidArgument(f"min_tokens {min_tokens} contradicts max_tokens {max_tokens}")
         self.model, self.canvas, self.codec, self.n = model, canvas, codec, n
         self.strategy = Autoregressive() if strategy is None else strategy
+        self.fills = getattr(self.strategy, "fills", False)
+        if self.fills:
+            _check_filling(canvas, max_tokens, min_tokens, stop, stop_tokens, logprobs)
+        elif not canvas.is_prefix:
+            raise InvalidArgument(
+                "this canvas has unknown positions inside; Autoregressive only continues rows, OneShot and Masked fill"
+            )
         _check_vocabulary(model, canvas, codec)
         ends = _check_ids("end_tokens", model.end_tokens if end_tokens is None else end_tokens, model.vocab_size)
         stops = _check_ids("stop_tokens", stop_tokens, model.vocab_size)
@@ -176,7 +181,7 @@ class _Run:
         self.rule = StopRule(
             end_tokens=frozenset(ends), stop_tokens=frozenset(stops), stop=stop, codec=codec, min_tokens=min_tokens
         )
-        self.stats = Stats(prompt_tokens=int(sum(canvas.lengths)) * n)
+        self.stats = Stats(prompt_tokens=int(sum(known(row).sum() for row in canvas.rows)) * n)
         self.request = Request(
             canvas=canvas,
             n=n,
@@ -198,14 +203,15 @@ class _Run:
 
     def steps(self) -> Iterator[Step]:
         """Drive the strategy, end rows where they end, count."""
-        if not self.request.limits.any():
+        if not self.fills and not self.request.limits.any():
             return
         started = perf_counter()
         idle = 0.0  # time the consumer of the stream keeps for itself
         run = self.strategy.run(self.model, self.request)
         try:
             for step in run:
-                self.endings[step.row].end(step)
+                if not self.fills:
+                    self.endings[step.row].end(step)
                 self.stats.count(step)
                 paused = perf_counter()
                 self.stats.seconds["total"] = paused - started - idle
@@ -224,16 +230,17 @@ class _Run:
         for index, own in enumerate(by_row):
             reason = own[-1].finish_reason if own else "length"
             assert reason is not None, "a strategy left a row open"
-            tokens = np.array([token for step in own for token in step.tokens], dtype=np.int64)
+            units, tokens = _assembled(self.canvas.rows[index // self.n], own, reason, self.model.end_tokens)
             rows.append(
                 Row(
                     tokens=tokens,
-                    signal="".join(step.text for step in own) if self.codec else tokens,
+                    signal=self._signal(units, tokens, own),
                     finish_reason=reason,
                     logprobs=[p for step in own for p in step.logprobs or ()] if wants_logprobs else None,
                     top_logprobs=[top for step in own for top in step.top or ()] if wants_logprobs else None,
                     prompt=index // self.n,
                     sample=index % self.n,
+                    units=units,
                 )
             )
         prompts = [prompt for prompt in self.canvas.rows for _ in range(self.n)]
@@ -241,6 +248,41 @@ class _Run:
             return Generation(rows, self.stats, Trace(steps, prompts, self.stats, str))
         texts = [self.codec.decode(prompt) for prompt in prompts]
         return Generation(rows, self.stats, Trace(steps, prompts, self.stats, self.codec.piece, texts=texts))
+
+    def _signal(self, units: np.ndarray, tokens: np.ndarray, steps: list[Step]) -> Any:
+        if self.codec is None:
+            return tokens
+        if self.fills:
+            return self.codec.decode(tokens if self.canvas.is_prefix else units)
+        return "".join(step.text for step in steps)
+
+
+def _assembled(
+    given: np.ndarray, steps: list[Step], reason: str, end_tokens: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A whole row, and those of its units that were generated."""
+    if all(step.positions is None for step in steps):
+        tokens = np.array([token for step in steps for token in step.tokens], dtype=np.int64)
+        return np.concatenate((given, tokens)), tokens
+    found = {place: token for step in steps for place, token in zip(step.positions or (), step.tokens, strict=True)}
+    units = np.full(max(len(given), max(found, default=-1) + 1), UNKNOWN)
+    units[: len(given)] = given
+    units[list(found)] = list(found.values())
+    if reason == "end":  # what was found behind END is no part of the row
+        units = units[: 1 + min(place for place, token in found.items() if token in end_tokens)]
+    places = [place for place in sorted(found) if place < len(units)]
+    return units, units[places]
+
+
+def _check_filling(
+    canvas: Canvas, max_tokens: int | None, min_tokens: int, stop: Any, stop_tokens: Any, logprobs: int | None
+) -> None:
+    """Refuse what only makes sense where a row grows to the right, one unit after another."""
+    given = {"min_tokens": min_tokens, "stop": stop, "stop_tokens": stop_tokens, "logprobs": logprobs is not None}
+    if wrong := [name for name, value in given.items() if value]:
+        raise InvalidArgument(f"{wrong[0]} is for Autoregressive; a strategy that fills any position has no use for it")
+    if max_tokens is not None and not canvas.is_prefix:
+        raise InvalidArgument(f"max_tokens {max_tokens} contradicts unknown positions in the canvas; leave one out")
 
 
 def _check_integer(name: str, value: object, low: int, high: int) -> None:

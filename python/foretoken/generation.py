@@ -19,13 +19,14 @@ class Row:
     """One row, filled in.
 
     Args:
-        tokens: the units that were generated, (length,) int64.
-        signal: what they are: for text, a string.
+        tokens: the units that were generated, in the order in which they stand, (length,) int64.
+        signal: what they are: for text, a string; of a row with unknown units inside, all of it.
         finish_reason: why the row ended.
         logprobs: natural-log probability of each token under the model's raw law, if asked for.
         top_logprobs: for each token the most probable (id, logprob) pairs, if asked for.
         prompt: index of the prompt that this row continues.
         sample: which of the prompt's n samples it is.
+        units: the whole row, what was known and what was generated, (units,) int64.
     """
 
     tokens: np.ndarray
@@ -35,6 +36,7 @@ class Row:
     top_logprobs: list[list[tuple[int, float]]] | None = None
     prompt: int = 0
     sample: int = 0
+    units: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __repr__(self) -> str:
         shown = repr(self.signal)
@@ -48,7 +50,7 @@ class Row:
 class Generation:
     """The result of a generation.
 
-    For one row, `signal`, `tokens`, `finish_reason`, `logprobs` and `top_logprobs` are that row's; for several, lists.
+    For one row, `signal`, `tokens`, `units`, `finish_reason` and log-probabilities are that row's; for several, lists.
 
     Args:
         rows: in the order of the prompts, the samples of a prompt side by side.
@@ -75,6 +77,11 @@ class Generation:
     def tokens(self) -> Any:
         """The generated units, (length,) int64."""
         return self._of_rows("tokens")
+
+    @property
+    def units(self) -> Any:
+        """The whole rows, what was known and what was generated, (units,) int64."""
+        return self._of_rows("units")
 
     @property
     def finish_reason(self) -> Any:

@@ -11,7 +11,7 @@ probable tokens have more than one chance.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -111,10 +111,11 @@ class SampledConfidence:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Order:
-    """In an order that is given: `halton.ranks`, `range(positions)` for raster, a permutation for a random one.
+    """In an order that is given: `halton.ranks`, `range` for raster, a permutation for a random one.
 
     Args:
-        ranks: (positions,) or (rows, positions) integers, the lowest first; among equals the lower position.
+        ranks: (positions,) or (rows, positions) integers, the lowest first; among equals the lower position. Or a
+            function from the number of positions to that.
 
     Raises:
         ShapeError: ranks have no axis, or more than two.
@@ -123,16 +124,15 @@ class Order:
     Example:
         >>> Order([2, 0, 1]).scores((1, 3))
         array([[-2.,  0., -1.]])
+        >>> Order(range).scores((1, 3))
+        array([[ 0., -1., -2.]])
     """
 
-    ranks: Sequence[int] | np.ndarray
+    ranks: Sequence[int] | np.ndarray | Callable[[int], Sequence[int] | np.ndarray]
 
     def __post_init__(self) -> None:
-        given = np.asarray(self.ranks, dtype=np.float64)
-        if given.ndim not in (1, 2):
-            raise ShapeError(f"ranks has {given.ndim} dimensions: give (positions,) or (rows, positions)")
-        if np.isnan(given).any():
-            raise InvalidArgument("ranks holds NaN: give integers")
+        if not callable(self.ranks):
+            _checked(self.ranks)
 
     def scores(self, shape: tuple[int, int]) -> np.ndarray:
         """Falling with the rank: (rows, positions) float64.
@@ -140,12 +140,21 @@ class Order:
         Raises:
             ShapeError: the ranks are those of another canvas.
         """
-        given = 0.0 - np.asarray(self.ranks, dtype=np.float64)
+        given = 0.0 - _checked(self.ranks(shape[1]) if callable(self.ranks) else self.ranks)
         if given.shape not in (shape, shape[1:]):
             raise ShapeError(
                 f"ranks has shape {given.shape}, expected {shape[1:]} or {shape}: pass those of this canvas"
             )
         return np.array(np.broadcast_to(given, shape), order="C")
+
+
+def _checked(ranks: object) -> np.ndarray:
+    given = np.asarray(ranks, dtype=np.float64)
+    if given.ndim not in (1, 2):
+        raise ShapeError(f"ranks has {given.ndim} dimensions: give (positions,) or (rows, positions)")
+    if np.isnan(given).any():
+        raise InvalidArgument("ranks holds NaN: give integers")
+    return given
 
 
 def bound_of(rule: object) -> float | None:

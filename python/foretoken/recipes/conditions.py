@@ -93,7 +93,7 @@ def save(rows: Rows, path: Path) -> None:
         for name in ("conditions", "bodies")
     }
     lengths = {f"{name}_lengths": np.array([len(row) for row in getattr(rows, name)]) for name in flat}
-    np.savez(part, **fields, **flat, **lengths)
+    np.savez(part, **fields, **flat, **lengths)  # type: ignore[arg-type]
     part.replace(path)
 
 
