@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("hub", "huggingface_generate"),
     ("evaluate", "recipes", "view"),
+    ("lab",),
     ("cli",),
     ("__init__", "__main__"),
 )
