@@ -33,6 +33,7 @@ from .hub import path as path
 from .hub import small_model as small_model
 from .huggingface_generate import hf_generate as hf_generate
 from .kernels import SuffixCorpus as SuffixCorpus
+from .model.guided import Guided as Guided
 from .model.huggingface import HuggingFace as HuggingFace
 from .model.llama_session import Llama as Llama
 from .model.masked import MaskedLlama as MaskedLlama
