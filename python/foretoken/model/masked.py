@@ -117,6 +117,8 @@ class MaskedModule(nn.Module):
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
                     scale /= (2 * self.config.layers) ** 0.5
                 nn.init.normal_(weight, std=scale, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(weight)
 
     def hidden(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The normed states (batch, positions, hidden).
