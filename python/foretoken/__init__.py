@@ -14,6 +14,9 @@ from .codec.samples import Samples as Samples
 from .codec.sound_codes import SoundCodes as SoundCodes
 from .codec.text import Text as Text
 from .drafter.costs import Adaptive as Adaptive
+from .drafter.jacobi import Jacobi as Jacobi
+from .drafter.jacobi import above as above
+from .drafter.jacobi import repeat as repeat
 from .drafter.lookup import NGram as NGram
 from .drafter.lookup import Suffix as Suffix
 from .drafter.protocol import Draft as Draft
