@@ -24,6 +24,7 @@ from .drafter.several import Several as Several
 from .drafter.small_model import EarlyExit as EarlyExit
 from .drafter.small_model import SmallModel as SmallModel
 from .errors import ForetokenError as ForetokenError
+from .evaluate.certify import certify as certify
 from .generate import agenerate as agenerate
 from .generate import astream as astream
 from .generate import generate as generate
