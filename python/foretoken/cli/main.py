@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ForetokenError
-from . import bench, codec, generate, info, train
+from . import bench, certify, codec, generate, info, train
 
-COMMANDS = {"generate": generate, "train": train, "codec": codec, "info": info, "bench": bench}
+COMMANDS = {"generate": generate, "train": train, "codec": codec, "info": info, "bench": bench, "certify": certify}
 
 
 def parser() -> argparse.ArgumentParser:
