@@ -273,7 +273,7 @@ def load_masked(folder: Path) -> MaskedModule:
     return module
 
 
-def save_masked(module: MaskedModule, folder: Path) -> None:
-    """Write a folder that `load_masked` reads; weights in bfloat16."""
-    write_tensors(folder / WEIGHTS, module.state_dict(), dtype=torch.bfloat16)
+def save_masked(module: MaskedModule, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write a folder that `load_masked` reads; see `write_tensors` for what `dtype` may be."""
+    write_tensors(folder / WEIGHTS, module.state_dict(), dtype=dtype)
     write_object(folder / CONFIG, {"model": KIND, **dataclasses.asdict(module.config)})

@@ -223,11 +223,11 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
         return nats + weight * told.clamp(min=_FREE).sum() * len(asked) / wanted.sum()
 
     def export(self, folder: Path) -> None:
-        """Write the model as a checkpoint folder: a Llama, or a masked model; weights in bfloat16."""
+        """Write the model as a checkpoint folder: a Llama in bfloat16, or a masked model in eight bits."""
         if isinstance(self.module, LlamaModule):
             save_llama(self.module, folder, dtype=torch.bfloat16)
         else:
-            save_masked(self.module, folder)
+            save_masked(self.module, folder, dtype=torch.int8)
         for file in self.out.glob("tokenizer.json"):
             part = folder / "tokenizer.part"
             part.write_bytes(file.read_bytes())
