@@ -69,6 +69,19 @@ class TreeSession(Session, Protocol):
         ...
 
 
+class TappedSession(TreeSession, Protocol):
+    """A past that also says what some layers made of the units of the last forward."""
+
+    @property
+    def states(self) -> Tensor:
+        """The residual stream behind the tapped layers, (rows, width, taps, hidden) float32; arbitrary behind counts.
+
+        In the order in which the units were given, also those of a tree; only valid until the next call of `forward`
+        or `forward_tree`. `select` takes its rows along.
+        """
+        ...
+
+
 @runtime_checkable
 class DraftingSession(Session, Protocol):
     """A session that draws a whole draft in one call, for a `SmallModel`; what it draws is what single steps would."""
@@ -130,4 +143,23 @@ class TreeModel(CausalModel, Protocol):
 
     def open_tree(self, rows: int, capacity: int, nodes: int) -> TreeSession:
         """An empty past for `rows` rows of at most `capacity` units each, with room for a tree of `nodes` more."""
+        ...
+
+
+@runtime_checkable
+class TappedModel(CausalModel, Protocol):
+    """A causal model that lets a drafter see its states; nothing asks for that unless a drafter does."""
+
+    @property
+    def embedding(self) -> Tensor:
+        """The vector of each unit, (vocab, hidden) float32."""
+        ...
+
+    @property
+    def unembedding(self) -> Tensor:
+        """What makes logits of states with a mean square of 1, (vocab, hidden) float32: head and last gain."""
+        ...
+
+    def open_tapped(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...]) -> TappedSession:
+        """What `open_tree` opens, with these layers tapped; they rise, and the first is 0."""
         ...

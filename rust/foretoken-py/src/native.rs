@@ -8,7 +8,7 @@ use foretoken_core::native::draft::Draws;
 use foretoken_core::native::matrix::{Dtype, Matrix};
 use foretoken_core::native::model::{BlockWeights, Model, Weights};
 use foretoken_core::native::session::Session;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArray4, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyType};
@@ -153,7 +153,20 @@ impl PyNativeModel {
         self.0.first(layers).map(|model| Self(Arc::new(model))).map_err(|error| to_python(py, &error))
     }
 
-    /// An empty past for some rows, with room for a tree of so many nodes behind each.
+    /// The embeddings, (vocabulary, hidden) float32.
+    fn embedding<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let config = self.0.config();
+        self.0.embedding().into_pyarray(py).reshape([config.vocab_size, config.hidden_size])
+    }
+
+    /// What makes logits of normed states, (vocabulary, hidden) float32.
+    fn unembedding<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let config = self.0.config();
+        self.0.unembedding().into_pyarray(py).reshape([config.vocab_size, config.hidden_size])
+    }
+
+    /// An empty past for some rows, with room for a tree of so many nodes behind each; some layers may be tapped.
+    #[pyo3(signature = (rows, capacity, nodes, threads, taps = None))]
     fn open(
         &self,
         py: Python<'_>,
@@ -161,10 +174,13 @@ impl PyNativeModel {
         capacity: Whole,
         nodes: Whole,
         threads: Whole,
+        taps: Option<Vec<Whole>>,
     ) -> PyResult<PyNativeSession> {
         let (rows, capacity) = (count_of(py, "rows", rows)?, count_of(py, "capacity", capacity)?);
         let (nodes, threads) = (count_of(py, "nodes", nodes)?, count_of(py, "threads", threads)?);
-        let session = enter(py, || Session::new(self.0.clone(), rows, capacity, nodes, threads))?;
+        let taps = taps.unwrap_or_default().into_iter().map(|tap| count_of(py, "taps", tap));
+        let taps = taps.collect::<PyResult<Vec<_>>>()?;
+        let session = enter(py, || Session::new(self.0.clone(), rows, capacity, nodes, threads)?.tapped(taps))?;
         Ok(PyNativeSession(Mutex::new(session)))
     }
 
@@ -216,6 +232,15 @@ impl PyNativeSession {
     fn lengths<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         let lengths: Vec<i64> = self.attached(py).lengths().iter().map(|&length| length as i64).collect();
         lengths.into_pyarray(py)
+    }
+
+    /// What the tapped layers said of the units of the last forward, (rows, width, taps, hidden) float32.
+    fn states<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray4<f32>>> {
+        let session = self.attached(py);
+        let (rows, taps, hidden) =
+            (session.lengths().len(), session.taps().len(), session.model().config().hidden_size);
+        let width = session.states().len() / (rows * taps * hidden).max(1);
+        session.states().to_vec().into_pyarray(py).reshape([rows, width, taps, hidden])
     }
 
     /// Reads (rows, width) int64 ids and predicts what follows: logits (rows, width or 1, vocabulary) float32.

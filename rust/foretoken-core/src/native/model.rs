@@ -138,6 +138,29 @@ impl Model {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
+    /// The embeddings (vocabulary, hidden), unpacked.
+    pub fn embedding(&self) -> Vec<f32> {
+        self.unpacked(&self.embedding, None)
+    }
+
+    /// What makes logits of normed states (vocabulary, hidden): the head, the last norm's gain included.
+    pub fn unembedding(&self) -> Vec<f32> {
+        self.unpacked(self.head(), Some(&self.norm))
+    }
+
+    fn unpacked(&self, matrix: &Matrix, gain: Option<&[f32]>) -> Vec<f32> {
+        let (hidden, mut row) = (self.config.hidden_size, vec![0.0; matrix.shape().1]);
+        let mut rows = Vec::with_capacity(self.config.vocab_size * hidden);
+        for id in 0..self.config.vocab_size {
+            matrix.row(id, &mut row);
+            if let Some(gain) = gain {
+                row.iter_mut().zip(gain).for_each(|(number, gain)| *number *= gain);
+            }
+            rows.extend_from_slice(&row[..hidden]);
+        }
+        rows
+    }
+
     /// Every matrix, in the order in which pickle keeps them.
     pub fn matrices(&self) -> impl Iterator<Item = &Matrix> {
         let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.out, &block.gate_up, &block.down]);
