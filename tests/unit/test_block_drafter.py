@@ -80,7 +80,7 @@ def test_what_drafts_is_what_was_trained(shape: str, read: int) -> None:
     model = tiny_model()
     session = model.open_tapped(1, 64, 0, (0, 1))
     session.forward(ids[None, :read].numpy())
-    fused = Fused(made, model.embedding, model.unembedding, 64)
+    fused = Fused(made, *model.vocabulary(), 64)
     context = fused.read(session.states[0])
     newest, positions = ids[read : read + 1], torch.tensor([read])
     if config.layers:
@@ -280,10 +280,8 @@ def test_taps_are_the_same_in_torch_and_in_the_core(kind: str) -> None:
         session.select(np.array([1, 1, 0]))
         assert torch.equal(session.states[0, :2], session.states[1, :2])
     torch.testing.assert_close(sessions[0].states[2], sessions[1].states[2], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(sessions[0].model.embedding, ft.Native(module_, dtype="float32").embedding)
-    torch.testing.assert_close(
-        sessions[0].model.unembedding, ft.Native(module_, dtype="float32").unembedding, rtol=1e-6, atol=1e-6
-    )
+    for mine, cores in zip(ft.Llama(module_).vocabulary(), ft.Native(module_, dtype="float32").vocabulary(), strict=True):
+        torch.testing.assert_close(mine, cores, rtol=1e-6, atol=1e-6)
 
 
 def test_the_states_of_a_block_are_those_of_single_steps() -> None:

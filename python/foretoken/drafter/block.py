@@ -70,10 +70,10 @@ class BlockDrafter:
                 "Llama and Native do"
             )
         if self._fused is None or self._fused[0] is not model or self._fused[2] < request.capacity:
-            embedding = model.embedding
+            embedding, unembedding = model.vocabulary()
             check_target(self.config, vocab_size=model.vocab_size, hidden_size=embedding.shape[1])
             length = min(model.context, 2 * request.capacity)
-            self._fused = model, Fused(self.module, embedding, model.unembedding, length), length
+            self._fused = model, Fused(self.module, embedding, unembedding, length), length
         return BlockDrafting(self._fused[1], request, request.taps, self.chains, self.name)
 
     def __getstate__(self) -> dict[str, object]:

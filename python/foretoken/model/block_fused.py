@@ -17,7 +17,7 @@ class Fused:
 
     Args:
         module: the drafter.
-        embedding, unembedding: the target's, as `TappedModel` gives them.
+        embedding, unembedding: the target's, as `TappedModel.vocabulary` gives them.
         capacity: the most units a row may have.
     """
 

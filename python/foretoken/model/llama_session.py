@@ -113,10 +113,9 @@ class Llama:
         """The same, and `states` tells what these layers make of what is read."""
         return self.open_tree(rows, capacity, nodes).tap(taps)
 
-    @property
-    def unembedding(self) -> Tensor:
-        """What makes logits of normed states; see `TappedModel.unembedding`."""
-        return self.head.columns.t() / self.config.hidden_size**0.5
+    def vocabulary(self) -> tuple[Tensor, Tensor]:
+        """The vectors of the units; see `TappedModel.vocabulary`."""
+        return self.embedding, self.head.columns.t() / self.config.hidden_size**0.5
 
 
 def _gain(norm: nn.RMSNorm) -> Tensor:

@@ -117,15 +117,9 @@ class Native:
         threads = torch.get_num_threads() if self.threads is None else self.threads
         return NativeSession(self._core.open(rows, capacity, nodes, threads, taps))
 
-    @property
-    def embedding(self) -> Tensor:
-        """The vector of each unit, (vocab, hidden) float32; unpacked with each call."""
-        return torch.from_numpy(self._core.embedding())
-
-    @property
-    def unembedding(self) -> Tensor:
-        """What makes logits of normed states; see `TappedModel.unembedding`."""
-        return torch.from_numpy(self._core.unembedding())
+    def vocabulary(self) -> tuple[Tensor, Tensor]:
+        """The vectors of the units, unpacked with each call; see `TappedModel.vocabulary`."""
+        return torch.from_numpy(self._core.embedding()), torch.from_numpy(self._core.unembedding())
 
 
 class NativeSession:

@@ -1,4 +1,4 @@
-"""What a model must offer to be decoded one unit after another."""
+"""What a model must offer to be decoded: one unit after another, or all at once."""
 
 from __future__ import annotations
 
@@ -147,17 +147,56 @@ class TreeModel(CausalModel, Protocol):
 
 
 @runtime_checkable
-class TappedModel(CausalModel, Protocol):
-    """A causal model that lets a drafter see its states; nothing asks for that unless a drafter does."""
+class ParallelModel(Protocol):
+    """A model that predicts all unknown units of a canvas at once, from the known ones on both sides."""
 
     @property
-    def embedding(self) -> Tensor:
-        """The vector of each unit, (vocab, hidden) float32."""
+    def vocab_size(self) -> int:
+        """Width of a row of logits."""
         ...
 
     @property
-    def unembedding(self) -> Tensor:
-        """What makes logits of states with a mean square of 1, (vocab, hidden) float32: head and last gain."""
+    def context(self) -> int:
+        """The most units a row may have."""
+        ...
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Ids that end a row."""
+        ...
+
+    def predict(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """Predict every unknown unit, each as if the other unknown ones stayed so.
+
+        Args:
+            canvas: (rows, positions) int64, `UNKNOWN` where a unit is to be found.
+            lengths: (rows,) int64, how many positions of each row there are; what lies behind is not looked at.
+
+        Returns:
+            logits (rows, positions, vocab) float32, -inf where a unit cannot stand; those of known positions, and
+            behind a row's length, are arbitrary. The tensor is only valid until the next call.
+        """
+        ...
+
+
+@runtime_checkable
+class LengthModel(ParallelModel, Protocol):
+    """A parallel model that says how many units an answer has."""
+
+    def predict_lengths(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """Log-probabilities (rows, longest + 1) float32 of how many units follow the known ones of each row."""
+        ...
+
+
+@runtime_checkable
+class TappedModel(CausalModel, Protocol):
+    """A causal model that lets a drafter see its states; nothing asks for that unless a drafter does."""
+
+    def vocabulary(self) -> tuple[Tensor, Tensor]:
+        """The vectors of the units, (vocab, hidden) float32 each: as they are read, and as they are predicted.
+
+        The second makes logits of states with a mean square of 1: the gain of the last norm is in it.
+        """
         ...
 
     def open_tapped(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...]) -> TappedSession:
