@@ -13,9 +13,11 @@ from .codec.pixels import Pixels as Pixels
 from .codec.samples import Samples as Samples
 from .codec.sound_codes import SoundCodes as SoundCodes
 from .codec.text import Text as Text
+from .drafter.block import BlockDrafter as BlockDrafter
 from .drafter.costs import Adaptive as Adaptive
 from .drafter.lookup import NGram as NGram
 from .drafter.lookup import Suffix as Suffix
+from .drafter.masked import MaskedDrafter as MaskedDrafter
 from .drafter.protocol import Draft as Draft
 from .drafter.several import Several as Several
 from .drafter.small_model import EarlyExit as EarlyExit

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 __all__ = [
+    "BlockRing",
     "History",
     "NGram",
+    "NativeBlock",
     "NativeModel",
     "NativeSession",
     "Sampler",
@@ -404,6 +406,32 @@ class NativeSession:
     def keep(self, path: _Ids, counts: _Integers) -> None: ...
     def truncate(self, lengths: _Integers) -> None: ...
     def select(self, rows: _Integers) -> None: ...
+
+@final
+class NativeBlock:
+    def __new__(
+        cls,
+        shape: tuple[Sequence[int], float, float],
+        sizes: Sequence[int],
+        weights: Mapping[str, NDArray[np.float32]],
+        dtype: str,
+    ) -> Self: ...
+    def open(self) -> BlockRing: ...
+
+@final
+class BlockRing:
+    def read(self, states: NDArray[np.float32], first: int) -> None: ...
+    def draft(
+        self,
+        newest: int,
+        k: int,
+        sampler: Sampler,
+        seeds: _Integers,
+        row: int,
+        history: Sequence[History] | None,
+        stream: int,
+        costs: Sequence[float] | None,
+    ) -> tuple[_Ids, _Reals, _Reals | None]: ...
 
 @final
 class Suffix:

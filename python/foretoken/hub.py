@@ -17,11 +17,12 @@ from .pipeline import Pipeline
 from .shipped import checked, folder_of
 from .shipped import names as shipped_names
 from .shipped import path as path
+from .weights import CONFIG, read_object
 
 
 def names() -> list[str]:
     """The language models that come with the package."""
-    return [name for name in shipped_names() if kind_of(path(name)) is None]
+    return [name for name in shipped_names() if not {"codec", "model"} & read_object(path(name) / CONFIG).keys()]
 
 
 def load(name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule], CausalModel] = Native) -> Pipeline:

@@ -15,7 +15,7 @@ import foretoken as ft
 from foretoken.drafter.block import BlockDrafter
 from foretoken.drafter.masked import MaskedDrafter
 from foretoken.drafter.protocol import Draft, Drafter, DraftRequest
-from foretoken.model.block_drafter import BlockConfig, BlockModule
+from foretoken.drafter.block_model import BlockConfig, BlockModule
 from foretoken.reference.chance import Atoms, Chance, enumerate_branches
 from tests import tiny
 from tests.laws.test_law import SAMPLERS
@@ -53,11 +53,11 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "several": lambda: ft.Several(ft.NGram(minimum=2), ft.SmallModel(TableModel(VOCABULARY, order=1))),
     "tree": lambda: ft.Several(ft.NGram(minimum=1), ft.SmallModel(TableModel(VOCABULARY, order=1)), tree=True),
     "tree of draws": lambda: ft.Several(ft.SmallModel(TableModel(VOCABULARY, order=1)), ft.EarlyExit(1), tree=True),
-    "block": lambda: BlockDrafter(BLOCK),
+    "block": lambda: BlockDrafter(BLOCK, native=False),
     "heads": lambda: BlockDrafter(HEADS),
     "two imaginations": lambda: BlockDrafter(IMAGINED, chains=2),
     "masked": lambda: MaskedDrafter(ParallelTable(VOCABULARY), reach=3),
-    "tree of blocks": lambda: ft.Several(BlockDrafter(BLOCK), ft.NGram(minimum=1), tree=True),
+    "tree of blocks": lambda: ft.Several(BlockDrafter(BLOCK, native=False), ft.NGram(minimum=1), tree=True),
     "arbitrary": lambda: FunctionDrafter(_fixed),
 }
 

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 
 import foretoken as ft
+from foretoken import kernels
 from foretoken.canvas import Canvas
 from foretoken.drafter.block import BlockDrafter
+from foretoken.drafter.block_native import NativeBlockDrafting, native_block
 from foretoken.drafter.taps import KEPT, Taps
 from foretoken.errors import ArgumentTypeError, CheckpointError, InvalidArgument, ShapeError, UnsupportedModel
-from foretoken.model.block_drafter import BlockConfig, BlockModule, even, load_block, save_block
-from foretoken.model.block_fused import Fused
+from foretoken.drafter.block_model import BlockConfig, BlockModule, even, load_block, save_block
+from foretoken.drafter.block_fused import Fused
 from foretoken.recipes.drafter import Blocks, Distance, tapped
+from tests.tiny import compiled
 from tests.models import TableModel, tiny_llama, tiny_model
 
 PROMPTS = [[5, 3, 8], [2], [9, 9, 9, 9, 1], [(3 * i) % 48 for i in range(30)]]
@@ -167,11 +170,85 @@ def rows(out: ft.Generation) -> list[list[int]]:
 def test_tokens_are_those_of_plain_decoding(native: bool, shape: str, options: dict[str, Any]) -> None:
     model = ft.Native(tiny_llama()) if native else tiny_model()
     made = module(**SHAPES[shape])
-    drafter = BlockDrafter(made)
     plain = run(model, None, **options)
-    assert rows(run(model, drafter, **options)) == rows(plain)
+    for core in (None, False):
+        assert rows(run(model, BlockDrafter(made, native=core), **options)) == rows(plain)
     if made.config.latents > 1 and "verifier" not in options:
         assert rows(run(model, BlockDrafter(made, chains=3), **options)) == rows(plain)
+
+
+class Watched(BlockDrafter):
+    """Keeps what it has drafted; its core has not rounded weights."""
+
+    def __init__(self, made: BlockModule, **options: Any) -> None:
+        super().__init__(made, **options)
+        self.drafts: list[Any] = []
+
+    def open(self, request: Any) -> Any:
+        session = super().open(request)
+        if self.native:
+            embedding, unembedding = request.model.vocabulary()
+            core = native_block(self.module, embedding, unembedding, 200, dtype="float32")
+            session = NativeBlockDrafting(core, self.config, request, request.taps)
+        propose = session.propose
+
+        def watched(asked: Any, k: int) -> Any:
+            self.drafts += (said := propose(asked, k))
+            return said
+
+        session.propose = watched  # type: ignore[method-assign]
+        return session
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sampler": ft.Sampler(temperature=1.0, top_p=0.9, presence_penalty=0.5)},
+        {"verifier": ft.Rejection(), "sampler": ft.Sampler(temperature=1.0, top_k=20, repetition_penalty=1.2)},
+        {"verifier": ft.Rejection(), "max_tokens": 60},
+    ],
+)
+@pytest.mark.parametrize("shape", ["one layer", "two layers", "long order"])
+def test_the_core_drafts_what_pytorch_drafts(shape: str, options: dict[str, Any]) -> None:
+    made = module(**SHAPES[shape])
+    core, twin = Watched(made, native=True), Watched(made, native=False)
+    assert rows(run(tiny_model(), core, **options)) == rows(run(tiny_model(), twin, **options))
+    assert len(core.drafts) == len(twin.drafts) > 10
+    for mine, other in zip(core.drafts, twin.drafts, strict=True):
+        assert mine.tokens.tolist() == other.tokens.tolist()
+        np.testing.assert_allclose(mine.chances, other.chances, rtol=1e-4, atol=1e-5)
+        if other.probs is not None:
+            np.testing.assert_allclose(mine.probs, other.probs, rtol=1e-3, atol=1e-5)
+
+
+def test_the_core_refuses_what_it_cannot_do() -> None:
+    for shape in ("heads", "latents"):
+        with pytest.raises(InvalidArgument, match="core"):
+            BlockDrafter(module(**SHAPES[shape]), native=True)
+    made, model = module(), tiny_model()
+    ring = native_block(made, *model.vocabulary(), 64).open()
+    sampler = compiled(vocab_size=48)
+    for states, first in ((np.zeros((2, 2, 31), np.float32), 0), (np.zeros((2, 2, 32), np.float32), 1)):
+        with pytest.raises((ShapeError, InvalidArgument)):
+            ring.read(states, first)
+    ring.read(np.zeros((2, 2, 32), np.float32), 0)
+    for newest, k in ((-1, 2), (48, 2), (5, 0), (5, 6)):
+        with pytest.raises(InvalidArgument):
+            ring.draft(newest, k, sampler, [1], 0, None, 0, None)
+    with pytest.raises(ShapeError):
+        ring.draft(5, 2, compiled(vocab_size=47), [1], 0, None, 0, None)
+    assert len(ring.draft(5, 2, sampler, [1], 0, None, 0, None)[0]) == 2
+    for name in ("mix.weight", "past.1.weight", "embedding"):
+        weights = {n: w.numpy() for n, w in made.named_parameters()} | {"embedding": np.zeros((48, 32), np.float32)}
+        weights["unembedding"] = weights["embedding"]
+        shape = (48, 32, 24, 1, 4, 2, 8, 64), 1e-5, 10000.0
+        weights[name] = weights[name][:-1]
+        with pytest.raises(ShapeError):
+            kernels.NativeBlock(shape, (2, 5, 8, 6, 2), weights, "float32")
+        del weights[name]
+        with pytest.raises(ArgumentTypeError, match=name):
+            kernels.NativeBlock(shape, (2, 5, 8, 6, 2), weights, "float32")
 
 
 @pytest.mark.parametrize("native", [False, True], ids=["torch", "native"])
@@ -209,10 +286,12 @@ def test_a_draft_ends_where_the_drafter_is_not_sure() -> None:
     made = module()
     made.confidence.zero_()
     made.confidence[-1] = -9.0
-    short = run(tiny_model(), BlockDrafter(made), length=ft.Adaptive(4), max_tokens=60)
-    assert short.stats.drafted == short.stats.drafted_at[0] > 0
-    fixed = run(tiny_model(), BlockDrafter(made), length=4)
-    assert fixed.stats.drafted > 3 * fixed.stats.drafted_at[0]
+    for native in (True, False):
+        drafter = BlockDrafter(made, native=native)
+        short = run(tiny_model(), drafter, length=ft.Adaptive(4), max_tokens=60)
+        assert short.stats.drafted == short.stats.drafted_at[0] > 0
+        fixed = run(tiny_model(), drafter, length=4)
+        assert fixed.stats.drafted > 3 * fixed.stats.drafted_at[0]
 
 
 def test_it_is_saved_and_read_as_it_is(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from .. import kernels
 from ..errors import ArgumentTypeError, InvalidArgument, UnsupportedModel
-from ..model.block_drafter import BlockModule, check_target, load_block
-from ..model.block_fused import Fused
+from .block_model import BlockModule, check_target, load_block
+from .block_fused import Fused
 from ..model.protocol import TappedModel
 from ..shipped import folder_of
+from .block_native import NativeBlockDrafting, native_block
 from .protocol import NOTHING, Draft, DraftRequest
 from .taps import Taps
 from .tree import merged
@@ -31,11 +32,13 @@ class BlockDrafter:
     Args:
         source: a shipped drafter's name ("tales-block"), the folder of one, or a `BlockModule`.
         chains: shared imaginations that are drafted with at once, in [1, those it has]; several make a tree.
+        native: whether the core drafts, its weights rounded to bfloat16; None for where it can: for a target on the
+            CPU, with a layer at least and without imaginations. Else PyTorch does.
 
     Raises:
         UnknownModel: there is neither such a name nor such a folder.
         CheckpointError: the folder holds no block drafter, or a broken one.
-        InvalidArgument: `chains` is out of range.
+        InvalidArgument: `chains` is out of range, or the core is asked for what it cannot do.
         ShapeError: on opening, if the target is of another shape than the one it was trained for.
         UnsupportedModel: on opening, if the target does not show its states.
 
@@ -44,24 +47,29 @@ class BlockDrafter:
         >>> fast = ft.Autoregressive(drafter=ft.BlockDrafter("tales-block"))  # doctest: +SKIP
     """
 
-    def __init__(self, source: BlockModule | str | os.PathLike[str], *, chains: int = 1) -> None:
+    def __init__(
+        self, source: BlockModule | str | os.PathLike[str], *, chains: int = 1, native: bool | None = None
+    ) -> None:
         if not isinstance(source, (BlockModule, str, os.PathLike)):
             raise ArgumentTypeError(f"source is a name, a folder or a BlockModule, got {type(source).__name__}")
         self.module = source if isinstance(source, BlockModule) else load_block(folder_of(source))
         self.config = self.module.config
         if type(chains) is not int or not 1 <= chains <= self.config.latents:
             raise InvalidArgument(f"chains must be an integer in [1, {self.config.latents}], got {chains!r}")
-        self.chains = chains
+        able = self.config.layers > 0 and self.config.latents == 1
+        if native and not able:
+            raise InvalidArgument("the core drafts with a layer at least and without imaginations; leave native=True out")
+        self.chains, self.native = chains, able if native is None else bool(native)
         self.taps = self.config.taps
         self.nodes = 0 if chains == 1 else min(64, chains * self.config.block)
-        self._fused: tuple[TappedModel, Fused, int] | None = None  # of the target that was served last
+        self._ready: tuple[TappedModel, Fused | kernels.NativeBlock, int] | None = None  # for the last target
 
     @property
     def name(self) -> str:
         """What statistics and traces call it."""
         return "block" if self.config.layers else "heads"
 
-    def open(self, request: DraftRequest) -> BlockDrafting:
+    def open(self, request: DraftRequest) -> BlockDrafting | NativeBlockDrafting:
         """A session for one generation."""
         model = request.model
         if request.taps is None or not isinstance(model, TappedModel):
@@ -69,15 +77,19 @@ class BlockDrafter:
                 f"a block drafter looks at layers {self.taps} of the target, and {type(model).__name__} shows none; "
                 "Llama and Native do"
             )
-        if self._fused is None or self._fused[0] is not model or self._fused[2] < request.capacity:
+        if self._ready is None or self._ready[0] is not model or self._ready[2] < request.capacity:
             embedding, unembedding = model.vocabulary()
             check_target(self.config, vocab_size=model.vocab_size, hidden_size=embedding.shape[1])
             length = min(model.context, 2 * request.capacity)
-            self._fused = model, Fused(self.module, embedding, unembedding, length), length
-        return BlockDrafting(self._fused[1], request, request.taps, self.chains, self.name)
+            make = native_block if self.native and embedding.is_cpu else Fused
+            self._ready = model, make(self.module, embedding, unembedding, length), length
+        ready = self._ready[1]
+        if isinstance(ready, Fused):
+            return BlockDrafting(ready, request, request.taps, self.chains, self.name)
+        return NativeBlockDrafting(ready, self.config, request, request.taps)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_fused": None}
+        return {**self.__dict__, "_ready": None}
 
 
 class BlockDrafting:

@@ -24,7 +24,7 @@ from ..canvas import Canvas
 from ..codec.text import Text
 from ..errors import CheckpointError, ForetokenError, InvalidArgument
 from ..generate import generate
-from ..model.block_drafter import BlockConfig, BlockModule, even, save_block
+from ..drafter.block_model import BlockConfig, BlockModule, even, save_block
 from ..model.checkpoint import TOKENIZER, load_llama
 from ..model.llama import LlamaModule
 from ..model.native import Native

@@ -21,9 +21,10 @@ use crate::sample::{count_of, stream_of};
 use crate::sampler;
 
 /// The sizes of a model, in the order of `Config`, then epsilon and theta.
-type Shape = ([usize; 8], f64, f64);
+pub type Shape = ([usize; 8], f64, f64);
 
-fn config((sizes, eps, theta): Shape) -> Config {
+/// The shape that they say.
+pub fn config((sizes, eps, theta): Shape) -> Config {
     let [vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, context] = sizes;
     let eps = eps as f32;
     Config { vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, context, eps, theta }
@@ -38,7 +39,8 @@ fn shape(model: &Model) -> Shape {
 
 const DTYPES: [(&str, Dtype); 3] = [("float32", Dtype::Float32), ("bfloat16", Dtype::BFloat16), ("int8", Dtype::Int8)];
 
-fn dtype(py: Python<'_>, name: &str) -> PyResult<Dtype> {
+/// How weights are kept, by name.
+pub fn dtype(py: Python<'_>, name: &str) -> PyResult<Dtype> {
     let found = DTYPES.iter().find(|(known, _)| *known == name);
     found
         .map(|(_, dtype)| *dtype)
@@ -65,10 +67,12 @@ fn name_of(dtype: Dtype) -> &'static str {
 #[pyclass(frozen, name = "NativeModel", module = "foretoken._rust")]
 pub struct PyNativeModel(Arc<Model>);
 
-struct Lookup<'py, 'a>(&'a Bound<'py, PyDict>);
+/// Weights by name.
+pub struct Lookup<'py, 'a>(pub &'a Bound<'py, PyDict>);
 
 impl<'py> Lookup<'py, '_> {
-    fn get(&self, name: &str, rank: usize) -> PyResult<Borrowed<'py, f32>> {
+    /// A float32 array of this name and rank.
+    pub fn get(&self, name: &str, rank: usize) -> PyResult<Borrowed<'py, f32>> {
         match self.0.get_item(name)? {
             Some(weight) => Borrowed::new("a weight", &weight, "float32", rank),
             None => Err(raise(self.0.py(), "ArgumentTypeError", format!("weights has no {name}: give every weight"))),
@@ -89,7 +93,8 @@ const BLOCK: [(&str, usize); 9] = [
     ("post_attention_layernorm", 1),
 ];
 
-fn block<'a>(weights: &'a [Borrowed<'_, f32>]) -> PyResult<BlockWeights<'a>> {
+/// Nine weights as those of a block.
+pub fn block<'a>(weights: &'a [Borrowed<'_, f32>]) -> PyResult<BlockWeights<'a>> {
     let slice = |i: usize| weights[i].slice();
     Ok(BlockWeights {
         query: slice(0)?,

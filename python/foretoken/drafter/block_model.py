@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError, InvalidArgument, ShapeError
 from ..weights import CONFIG, WEIGHTS, configured, load_module, read_object, write_object, write_tensors
-from .llama import LlamaConfig, SwiGLU, rotate
+from ..model.llama import LlamaConfig, SwiGLU, rotate
 
 KIND = "block drafter"
 LONGEST = 64

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .block_drafter import BlockModule, DraftLayer, even
+from .block_model import BlockModule, DraftLayer, even
 
 
 class Fused:
