@@ -77,7 +77,9 @@ def measured(
             places = by_place(seen[name])
             milliseconds = 1e3 * sum(s.seconds["draft"] for s in seen[name]) / sum(s.row_forwards for s in seen[name])
             shown = " ".join("-" if p is None else f"{p:.2f}" for p in places)
-            rows.append((name, *speed.columns(timing, timings["plain"]), forward, milliseconds, shown, differences[name]))
+            rows.append(
+                (name, *speed.columns(timing, timings["plain"]), forward, milliseconds, shown, differences[name])
+            )
             found[name] = speed.figures(timing, timings["plain"]) | {
                 "tokens_per_forward": round(forward, 3), "draft_ms_per_forward": round(milliseconds, 3),
                 "acceptance_by_place": places, "differences": differences[name],
@@ -89,7 +91,9 @@ def measured(
     return report, results
 
 
-def text(pipeline: ft.Pipeline, prompt: np.ndarray, sampler: ft.Sampler, tokens: int, drafter: Drafter | None) -> np.ndarray:
+def text(
+    pipeline: ft.Pipeline, prompt: np.ndarray, sampler: ft.Sampler, tokens: int, drafter: Drafter | None
+) -> np.ndarray:
     """The ids that one prompt is continued with."""
     strategy = ft.Autoregressive(drafter)
     out = ft.generate(
@@ -110,7 +114,12 @@ def goals(results: Mapping[tuple[str, str], dict[str, dict]]) -> Iterator[tuple[
             for tree, members in (("tree of Suffix, Block", ("Suffix", "Block")),
                                   ("tree of Block, SmallModel", ("SmallModel", "Block"))):  # fmt: skip
                 own = max(found[name]["tokens_per_forward"] for name in members)
-                yield f"{where}: {tree} over its best member, tokens a forward", found[tree]["tokens_per_forward"] / own, ">=", 1.0
+                yield (
+                    f"{where}: {tree} over its best member, tokens a forward",
+                    found[tree]["tokens_per_forward"] / own,
+                    ">=",
+                    1.0,
+                )
             yield f"{where}: differences", float(sum(one["differences"] for one in found.values())), "<=", 0.0
 
 

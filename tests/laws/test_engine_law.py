@@ -13,9 +13,9 @@ import torch
 
 import foretoken as ft
 from foretoken.drafter.block import BlockDrafter
+from foretoken.drafter.block_model import BlockConfig, BlockModule
 from foretoken.drafter.masked import MaskedDrafter
 from foretoken.drafter.protocol import Draft, Drafter, DraftRequest
-from foretoken.drafter.block_model import BlockConfig, BlockModule
 from foretoken.reference.chance import Atoms, Chance, enumerate_branches
 from tests import tiny
 from tests.laws.test_law import SAMPLERS

@@ -17,14 +17,14 @@ import foretoken as ft
 from foretoken import kernels
 from foretoken.canvas import Canvas
 from foretoken.drafter.block import BlockDrafter
+from foretoken.drafter.block_fused import Fused
+from foretoken.drafter.block_model import BlockConfig, BlockModule, even, load_block, save_block
 from foretoken.drafter.block_native import NativeBlockDrafting, native_block
 from foretoken.drafter.taps import KEPT, Taps
 from foretoken.errors import ArgumentTypeError, CheckpointError, InvalidArgument, ShapeError, UnsupportedModel
-from foretoken.drafter.block_model import BlockConfig, BlockModule, even, load_block, save_block
-from foretoken.drafter.block_fused import Fused
 from foretoken.recipes.drafter import Blocks, Distance, tapped
-from tests.tiny import compiled
 from tests.models import TableModel, tiny_llama, tiny_model
+from tests.tiny import compiled
 
 PROMPTS = [[5, 3, 8], [2], [9, 9, 9, 9, 1], [(3 * i) % 48 for i in range(30)]]
 CONFIG = BlockConfig(
@@ -90,7 +90,9 @@ def test_what_drafts_is_what_was_trained(shape: str, read: int) -> None:
         cache = torch.zeros(config.layers, 2, 1, config.kv_heads, config.reach + config.block, config.head_dim)
         where = torch.arange(read)[-config.reach :]
         cache[:, :, 0, :, where % config.reach] = fused.keys_values(context[-config.reach :], where).transpose(2, 3)
-        mask = ((torch.arange(config.reach + config.block) < read) | (torch.arange(config.reach + config.block) >= config.reach))
+        mask = (torch.arange(config.reach + config.block) < read) | (
+            torch.arange(config.reach + config.block) >= config.reach
+        )
         found = fused.places(newest, positions, cache, mask[None, None, None], latent)
     else:
         found = fused.heads_of(context[-1:], newest, latent)
@@ -339,7 +341,9 @@ def test_targets_of_another_shape_or_kind_are_refused() -> None:
 @pytest.mark.parametrize("kind", ["chain", "tree"])
 def test_taps_are_the_same_in_torch_and_in_the_core(kind: str) -> None:
     module_ = tiny_llama()
-    sessions = [model.open_tapped(2, 64, 8, (0, 1)) for model in (ft.Llama(module_), ft.Native(module_, dtype="float32"))]
+    sessions = [
+        model.open_tapped(2, 64, 8, (0, 1)) for model in (ft.Llama(module_), ft.Native(module_, dtype="float32"))
+    ]
     tokens, counts = np.array([[5, 3, 8, 1], [2, 7, 0, 0]]), np.array([4, 2])
     parents = np.array([[-1, 0, 0, 1], [-1, -1, -1, -1]])
     for session in sessions:
@@ -359,7 +363,9 @@ def test_taps_are_the_same_in_torch_and_in_the_core(kind: str) -> None:
         session.select(np.array([1, 1, 0]))
         assert torch.equal(session.states[0, :2], session.states[1, :2])
     torch.testing.assert_close(sessions[0].states[2], sessions[1].states[2], rtol=1e-4, atol=1e-4)
-    for mine, cores in zip(ft.Llama(module_).vocabulary(), ft.Native(module_, dtype="float32").vocabulary(), strict=True):
+    for mine, cores in zip(
+        ft.Llama(module_).vocabulary(), ft.Native(module_, dtype="float32").vocabulary(), strict=True
+    ):
         torch.testing.assert_close(mine, cores, rtol=1e-6, atol=1e-6)
 
 

@@ -90,7 +90,9 @@ def test_the_text_is_followed_by_what_the_target_writes(home: Path, tmp_path: Pa
     assert written[0] == 0
     # Behind 24 tokens of the text the target goes on as it would by itself, at temperature 1 to begin with.
     opening = ft.Canvas([written[:25]])
-    out = ft.generate(ft.Native(tiny_llama(vocab_size=VOCABULARY)), opening, sampler=ft.Sampler(), seed=0, max_tokens=40)
+    out = ft.generate(
+        ft.Native(tiny_llama(vocab_size=VOCABULARY)), opening, sampler=ft.Sampler(), seed=0, max_tokens=40
+    )
     assert out.tokens.tolist() == written[25 : 25 + len(out.tokens)].tolist()
 
 

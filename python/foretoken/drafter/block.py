@@ -12,10 +12,10 @@ from torch import Tensor
 
 from .. import kernels
 from ..errors import ArgumentTypeError, InvalidArgument, UnsupportedModel
-from .block_model import BlockModule, check_target, load_block
-from .block_fused import Fused
 from ..model.protocol import TappedModel
 from ..shipped import folder_of
+from .block_fused import Fused
+from .block_model import BlockModule, check_target, load_block
 from .block_native import NativeBlockDrafting, native_block
 from .protocol import NOTHING, Draft, DraftRequest
 from .taps import Taps
@@ -58,7 +58,9 @@ class BlockDrafter:
             raise InvalidArgument(f"chains must be an integer in [1, {self.config.latents}], got {chains!r}")
         able = self.config.layers > 0 and self.config.latents == 1
         if native and not able:
-            raise InvalidArgument("the core drafts with a layer at least and without imaginations; leave native=True out")
+            raise InvalidArgument(
+                "the core drafts with a layer at least and without imaginations; leave native=True out"
+            )
         self.chains, self.native = chains, able if native is None else bool(native)
         self.taps = self.config.taps
         self.nodes = 0 if chains == 1 else min(64, chains * self.config.block)
@@ -190,7 +192,9 @@ class BlockDrafting:
             mask = seen[:, None, None].to(fused.device)
         positions = torch.tensor(known, device=fused.device)
         if chains > 1:
-            newest, positions, context = (part.repeat_interleave(chains, dim=0) for part in (newest, positions, context))
+            newest, positions, context = (
+                part.repeat_interleave(chains, dim=0) for part in (newest, positions, context)
+            )
             cache = cache.repeat_interleave(chains, dim=2)
             mask = None if mask is None else mask.repeat_interleave(chains, dim=0)
         if config.layers:

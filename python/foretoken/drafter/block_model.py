@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CheckpointError, InvalidArgument, ShapeError
-from ..weights import CONFIG, WEIGHTS, configured, load_module, read_object, write_object, write_tensors
 from ..model.llama import LlamaConfig, SwiGLU, rotate
+from ..weights import CONFIG, WEIGHTS, configured, load_module, read_object, write_object, write_tensors
 
 KIND = "block drafter"
 LONGEST = 64

@@ -31,7 +31,9 @@ class MaskedDrafter:
 
     def __init__(self, model: ParallelModel, *, reach: int = 32) -> None:
         if not isinstance(model, ParallelModel):
-            raise UnsupportedModel(f"MaskedDrafter needs a model with predict(canvas, lengths), {type(model).__name__} is none")
+            raise UnsupportedModel(
+                f"MaskedDrafter needs a model with predict(canvas, lengths), {type(model).__name__} is none"
+            )
         if type(reach) is not int or reach < 1:
             raise InvalidArgument(f"reach must be a positive integer, got {reach!r}")
         self.model, self.reach = model, reach

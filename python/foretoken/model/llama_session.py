@@ -108,7 +108,6 @@ class Llama:
             raise LimitExceeded(f"capacity {capacity} is outside [1, {self.context}], the context of this model")
         return LlamaSession(self, rows, capacity, nodes)
 
-
     def open_tapped(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...]) -> LlamaSession:
         """The same, and `states` tells what these layers make of what is read."""
         return self.open_tree(rows, capacity, nodes).tap(taps)

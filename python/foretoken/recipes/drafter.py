@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from ..canvas import Canvas
 from ..codec.text import Text
+from ..drafter.block_model import BlockConfig, BlockModule, even, save_block
 from ..errors import CheckpointError, ForetokenError, InvalidArgument
 from ..generate import generate
-from ..drafter.block_model import BlockConfig, BlockModule, even, save_block
 from ..model.checkpoint import TOKENIZER, load_llama
 from ..model.llama import LlamaModule
 from ..model.native import Native
@@ -243,9 +243,7 @@ class Run(run.Run[DrafterConfig, BlockModule]):
     def _places(self, blocks: Blocks, law: Tensor, latent: Tensor | None) -> tuple[Tensor, Tensor]:
         """Losses of blocks, (blocks,), and total variations of their places, (blocks, k)."""
         module = self.module
-        states = module.states(
-            blocks.newest, blocks.positions, blocks.context, blocks.seen, blocks.places, latent
-        )
+        states = module.states(blocks.newest, blocks.positions, blocks.context, blocks.seen, blocks.places, latent)
         bent = module.bend(states, blocks.past)
         logits = F.linear(states + module.correction(bent), self.unembedding)
         losses, variation = cast(tuple[Tensor, Tensor], Distance.apply(logits.flatten(0, 1), law))
