@@ -273,8 +273,8 @@ def test_a_drafter_that_knows_the_target_is_always_right() -> None:
     """The head of the target over its own last state: with no layer between, greedy drafts of one token are right."""
     target = tiny_llama(layers=1)
     with torch.no_grad():  # a target that only looks at the newest unit
-        target.model.layers[0].self_attn.o_proj.weight.zero_()
-        target.model.layers[0].mlp.down_proj.weight.zero_()
+        target.get_parameter("model.layers.0.self_attn.o_proj.weight").zero_()
+        target.get_parameter("model.layers.0.mlp.down_proj.weight").zero_()
     made = BlockModule(dataclasses.replace(CONFIG, taps=(0,), layers=1, block=2))
     with torch.no_grad():
         for weight in made.parameters():

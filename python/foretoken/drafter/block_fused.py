@@ -99,8 +99,8 @@ class Fused:
             latent: (rows, hidden), or None.
 
         Returns:
-            logits (rows, k, vocab), the correction's state (rows, k, rank) and the confidence (rows, k), all as they are
-            without any token before a place.
+            logits (rows, k, vocab), the correction's state (rows, k, rank) and the confidence (rows, k), all as they
+            are without any token before a place.
         """
         config = self.config
         rows, block, eps = len(newest), config.block, config.rms_norm_eps

@@ -3,7 +3,7 @@
 Some layers of the target are tapped. What they say of the last units it has read enters every draft layer as keys and
 values (DFlash); the block asks them: the newest unit, which the target has chosen but not read, then a learnt mask for
 each place behind it, all seeing each other. Places that are predicted at once mix what should not be mixed, so a
-low-rank correction makes the draft a chain again: it sees the tokens before a place, and costs next to nothing (DSpark).
+low-rank correction makes the draft a chain again: it sees the tokens before a place, and costs little (DSpark).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class BlockConfig:
         check_taps(self.taps)
         if self.block > LONGEST or self.reach > 2 * LONGEST or self.order > self.block or self.latents > LONGEST:
             raise InvalidArgument(
-                f"block {self.block}, reach {self.reach}, order {self.order} and latents {self.latents} must be at most "
+                f"block {self.block}, reach {self.reach}, order {self.order}, latents {self.latents} must be at most "
                 f"{LONGEST}, {2 * LONGEST}, the block and {LONGEST}"
             )
         if self.hidden_size % (2 * self.heads) or self.heads % self.kv_heads:

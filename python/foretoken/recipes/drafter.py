@@ -31,7 +31,7 @@ from ..model.native import Native
 from ..sampler import Sampler
 from ..shipped import folder_of
 from . import run
-from .corpus import END_OF_TEXT, split
+from .corpus import split
 from .language import token_stream, windows
 from .optimizer import Muon
 from .run import RecipeConfig
@@ -191,7 +191,7 @@ class Run(run.Run[DrafterConfig, BlockModule]):
             tokens = token_stream(tokenizer, split(data, self.config.sources)[0], self.config.seed)
             tokens = tokens[: self.config.read]
             if self.config.written:
-                tokens = np.concatenate((tokens, self._written(tokens, tokenizer.token_to_id(END_OF_TEXT))))
+                tokens = np.concatenate((tokens, self._written(tokens)))
             part = file.with_suffix(".part.npy")
             np.save(part, tokens)
             os.replace(part, file)
@@ -202,14 +202,15 @@ class Run(run.Run[DrafterConfig, BlockModule]):
                 raise
             raise CheckpointError(f"{file} is damaged: {error}; delete it to make it anew") from None
 
-    def _written(self, tokens: np.ndarray, end: int) -> np.ndarray:
+    def _written(self, tokens: np.ndarray) -> np.ndarray:
         """What the target writes behind beginnings of its own training text, at several temperatures."""
         model, rng = Native(self.target), np.random.default_rng(self.config.seed)
+        end = tokens[:1]  # before the first document, as before every other one
         length = min(_LENGTH, model.context - _OPENING - 1)
         texts: list[np.ndarray] = []
         for draw in range(-(-self.config.written // (_ROWS * (length + _OPENING)))):
             starts = rng.integers(len(tokens) - _OPENING, size=_ROWS)
-            rows = [np.concatenate(([end], tokens[start : start + _OPENING])).astype(np.int64) for start in starts]
+            rows = [np.concatenate((end, tokens[start : start + _OPENING])).astype(np.int64) for start in starts]
             sampler = Sampler(temperature=_TEMPERATURES[draw % len(_TEMPERATURES)])
             out = generate(model, Canvas(rows), sampler=sampler, seed=draw, max_tokens=length)
             texts += [np.concatenate((row, done.tokens)) for row, done in zip(rows, out.rows, strict=True)]

@@ -98,8 +98,8 @@ class Autoregressive:
             )
         if self.taps and not isinstance(model, TappedModel):
             raise UnsupportedModel(
-                f"drafter {self.drafter.name!r} looks at layers {self.taps} of the target, and {type(model).__name__} has "  # type: ignore[union-attr]
-                "no open_tapped to show them; Llama and Native have"
+                f"drafter {self.drafter.name!r} looks at layers {self.taps} of its target; "  # type: ignore[union-attr]
+                f"{type(model).__name__} has no open_tapped to show them, Llama and Native have"
             )
         return _Loop(self, model, request).run()
 
@@ -193,7 +193,7 @@ class _Loop:
         self._check_logits(logits, len(prompts), 1)
         if self.taps is not None:
             for row, prompt in enumerate(self.prompts):
-                self.taps.put(row, session.states[row // n, : len(prompt)])
+                self.taps.put(row, session.states[row // n, : len(prompt)])  # type: ignore[attr-defined]
         if n > 1:
             session.select(np.arange(len(prompts), dtype=np.int64).repeat(n))
             logits = logits.repeat_interleave(n, dim=0)

@@ -291,3 +291,106 @@ fn all(matrix: &Matrix, x: &[f32]) -> Vec<f32> {
 fn dot(x: &[f32], y: &[f32]) -> f32 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::native::block::{BlockShape, DrafterWeights};
+    use crate::native::config::Config;
+    use crate::native::matrix::Dtype;
+    use crate::native::model::BlockWeights;
+    use crate::sampler::Settings;
+
+    const CONFIG: Config = Config {
+        vocab_size: 23,
+        hidden_size: 24,
+        intermediate_size: 20,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 6,
+        context: 40,
+        eps: 1e-5,
+        theta: 10000.0,
+    };
+    const SHAPE: BlockShape = BlockShape { config: CONFIG, taps: 2, block: 4, reach: 5, rank: 7, order: 3 };
+
+    fn numbers(seed: u64, count: usize) -> Vec<f32> {
+        let place = crate::noise::Place { seed, row: 0, position: 0, stream: 0 };
+        (0..count).map(|i| place.uniform(i as u32) as f32 - 0.5).collect()
+    }
+
+    fn drafter() -> Result<Arc<Drafter>> {
+        let of = |seed, rows: usize, columns: usize| numbers(seed, rows * columns);
+        let square = of(1, 24, 24);
+        let (keys, gates, down, gain) = (of(2, 12, 24), of(3, 20, 24), of(4, 24, 20), vec![1.0; 24]);
+        let layer = BlockWeights {
+            query: &square,
+            key: &keys,
+            value: &keys,
+            out: &square,
+            gate: &gates,
+            up: &gates,
+            down: &down,
+            attention_norm: &gain,
+            mlp_norm: &gain,
+        };
+        let (mix, masks, past, correction) = (of(5, 24, 48), of(6, 3, 24), of(7, 7, 24), of(8, 24, 7));
+        let (bias, confidence, vocabulary) = (of(9, 7, 1), of(10, 32, 1), of(11, 23, 24));
+        let weights = DrafterWeights {
+            mix: &mix,
+            mix_norm: &gain,
+            layers: vec![layer; 2],
+            masks: &masks,
+            norm: &gain,
+            past: vec![&past; 3],
+            state: &past,
+            state_bias: &bias,
+            correction: &correction,
+            confidence: &confidence,
+            embedding: &vocabulary,
+            unembedding: &vocabulary,
+        };
+        Drafter::new(SHAPE, &weights, Dtype::Float32).map(Arc::new)
+    }
+
+    fn guesses(ring: &mut Ring, stream: u32) -> Result<BlockDraft> {
+        let sampler = Sampler::new(Settings::new(23))?;
+        ring.draft(5, 4, &Draw { sampler: &sampler, seed: 3, sample: 0, history: None, stream, costs: None })
+    }
+
+    #[test]
+    fn a_draft_is_the_same_however_its_context_was_read() -> Result<()> {
+        let (drafter, states) = (drafter()?, numbers(12, 13 * 48));
+        let mut whole = Ring::new(drafter.clone())?;
+        whole.read(&states, 0)?;
+        let expected = guesses(&mut whole, 4)?;
+        assert_eq!(expected.tokens.len(), 4);
+        for (place, law) in expected.laws.chunks_exact(23).enumerate() {
+            assert!((law.iter().sum::<f64>() - 1.0).abs() < 1e-9, "place {place}");
+        }
+        let mut parts = Ring::new(drafter.clone())?;
+        for (first, count) in [(0, 3), (3, 1), (4, 7), (11, 2)] {
+            parts.read(&states[first * 48..][..count * 48], first)?;
+            if first == 3 {
+                guesses(&mut parts, 0)?; // what a draft leaves behind is not looked at later
+            }
+        }
+        assert_eq!(guesses(&mut parts, 4)?, expected);
+        let mut late = Ring::new(drafter)?;
+        late.read(&states[8 * 48..], 8)?; // all that can be seen
+        assert_eq!(guesses(&mut late, 4)?, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn units_that_were_skipped_are_missed() -> Result<()> {
+        let mut ring = Ring::new(drafter()?)?;
+        ring.read(&numbers(12, 2 * 48), 0)?;
+        for (count, first) in [(1, 3), (4, 3), (1, 1), (39, 2)] {
+            assert!(ring.read(&numbers(12, count * 48), first).is_err(), "{count} from {first}");
+        }
+        assert!(ring.read(&[0.0; 47], 2).is_err());
+        ring.read(&numbers(12, 48), 2)
+    }
+}
