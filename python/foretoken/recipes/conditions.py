@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from ..codec.hub import load
 from ..codec.patches import Patches
 from ..errors import InvalidArgument
-from . import pictures
+from ..model.checkpoint import TOKENIZER
+from . import pictures, translations
+from .language import train_tokenizer
+
+TLDR_UNITS = 2048
+"""Tokens that English, German, French and Spanish share; 0 is END, and the id behind them separates."""
+
+LONGEST_LINE = 40
+"""Tokens; longer lines are left out."""
 
 STYLES = (
     "blob", "blob2017", "emojione", "fluent-3d", "fluent-color", "fluent-contrast", "fluent-flat", "noto", "twemoji",
@@ -107,5 +116,38 @@ def read(path: Path) -> Rows:
         return Rows(told, bodies, units, vocab_size, end, untold)
 
 
-SOURCES: dict[str, Callable[[Path, str, Path], Rows]] = {"emoji": lambda data, codec, out: emoji(data, codec=codec)}
+def tldr(data: Path, out: Path) -> Rows:
+    """Lines of command help as rows [English][SEP][German, French or Spanish], each language as often as the others.
+
+    Args:
+        data: the data folder.
+        out: of the run; the tokenizer that all languages share is trained on them and kept there.
+    """
+    train, _ = translations.pairs(data)
+    texts = [text for pair in train for text in (pair.english, pair.text)]
+    tokenizer = train_tokenizer(texts, TLDR_UNITS)
+    tokenizer.save(str(out / TOKENIZER))
+    by_language = [
+        [row for row in tokenized(tokenizer, pairs) if max(map(len, row)) <= LONGEST_LINE]
+        for pairs in translations.by_language(train).values()
+    ]
+    most = max(len(rows) for rows in by_language)
+    rows = [rows[index % len(rows)] for rows in by_language for index in range(most)]
+    separator = TLDR_UNITS
+    conditions = [np.append(english, separator) for english, _ in rows]
+    return Rows(conditions, [text for _, text in rows], TLDR_UNITS, TLDR_UNITS + 1, end=0)
+
+
+def tokenized(tokenizer: Tokenizer, pairs: list[translations.Pair]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The ids of each pair's English line and of the other."""
+    sides = [[pair.english for pair in pairs], [pair.text for pair in pairs]]
+    english, other = (tokenizer.encode_batch_fast(side, add_special_tokens=False) for side in sides)
+    for one, two in zip(english, other, strict=True):
+        yield np.array(one.ids, dtype=np.int64), np.array(two.ids, dtype=np.int64)
+
+
+SOURCES: dict[str, Callable[[Path, str, Path], Rows]] = {
+    "emoji": lambda data, codec, out: emoji(data, codec=codec),
+    "tldr": lambda data, codec, out: tldr(data, out),
+}
 """Training rows of the data folder, by a codec, for a run's folder."""

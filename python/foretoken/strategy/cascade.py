@@ -19,6 +19,8 @@ from .masked import Masked
 from .oneshot import OneShot, at_once, check_length
 from .protocol import Request
 
+_MOST = 16  # stages, each with 2^24 steps of noise of its own
+
 Part = Callable[[np.ndarray], np.ndarray]
 """From the unknown positions of a row, rising, to those that a stage fills."""
 
@@ -108,8 +110,8 @@ class Cascade:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
-        if not self.stages:
-            raise InvalidArgument("a cascade takes one stage or more")
+        if not 0 < len(self.stages) <= _MOST:
+            raise InvalidArgument(f"a cascade takes 1 to {_MOST} stages, got {len(self.stages)}")
         if wrong := [stage for stage in self.stages if not isinstance(stage, Stage)]:
             raise ArgumentTypeError(f"a cascade takes Stages, got {wrong[0]!r}")
         check_length(self.length)
@@ -118,17 +120,17 @@ class Cascade:
         """Yield one step a row and forward; see `Strategy.run`."""
         traced = any(isinstance(stage.strategy, Masked) and stage.strategy.remask for stage in self.stages)
         filling = Filling(model, request, self.length, traced=traced)
-        for stage in self.stages:
-            among = np.zeros_like(filling.found)
+        for index, stage in enumerate(self.stages):
+            among, noise = np.zeros_like(filling.found), index << 24
             for line, unknown in enumerate(filling.unknown()):
                 if unknown.any():
                     among[line, stage.part(unknown.nonzero()[0])] = True
             if isinstance(stage.strategy, Autoregressive):
                 yield from self._left_to_right(filling, stage.strategy, stage.model, among)
             elif isinstance(stage.strategy, Masked):
-                yield from stage.strategy.fill(filling, among, stage.model)
+                yield from stage.strategy.fill(filling, among, stage.model, step=noise)
             else:
-                yield from at_once(filling, among, stage.model)
+                yield from at_once(filling, among, stage.model, step=noise)
         if filling.unknown().any():
             raise InvalidArgument("the stages of this cascade leave positions unknown: let the last one take the rest")
         yield from filling.best()

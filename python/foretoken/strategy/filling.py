@@ -33,7 +33,6 @@ class Filling:
         lengths: (lines,) int64, positions of each line; what lies behind is no part of it.
         logprobs: (lines, positions) float64 of the units that were found, when they were, if they are wanted.
         found: (lines, positions) bool.
-        forwards: how many there were; the number of the next step's noise.
     """
 
     def __init__(self, model: ParallelModel, request: Request, length: Length, *, traced: bool = False) -> None:
@@ -54,7 +53,6 @@ class Filling:
         # END ends rows that may end; in one whose length was said it would be a unit like any other.
         self.ends = np.array(model.end_tokens if isinstance(length, UntilEnd) else (), dtype=np.int64)
         self.banned = list(model.end_tokens) if isinstance(length, Predicted) else []
-        self.forwards = 0
         self.finished = [False] * len(request.limits)
 
     def unknown(self) -> np.ndarray:
@@ -83,7 +81,7 @@ class Filling:
         return logits
 
     def reveal(
-        self, lines: np.ndarray, logits: Tensor, among: np.ndarray, *, select: Any, count: np.ndarray | None
+        self, lines: np.ndarray, logits: Tensor, among: np.ndarray, *, select: Any, count: np.ndarray | None, step: int
     ) -> list[Step]:
         """Find some units of some lines, and say so.
 
@@ -92,6 +90,8 @@ class Filling:
             logits: of them.
             among: (lines, positions) bool, which unknown positions of all lines may be found.
             select, count: as `kernels.reveal` takes them.
+            step: of the noise; a function of the strategy and of what the lines themselves went through, never of
+                other rows.
         """
         started = perf_counter()
         request, rows = self.request, self.rows[lines]
@@ -101,10 +101,9 @@ class Filling:
             select = Order(select.scores(self.canvas.shape)[lines, :width] * -1)
         result = kernels.reveal(
             logits, np.where(open_to, UNKNOWN, np.maximum(canvas, 0)), request.compiled, seeds=request.seeds[rows],
-            rows=request.samples[rows], lengths=self.lengths[lines], step=self.forwards, select=select, count=count,
+            rows=request.samples[rows], lengths=self.lengths[lines], step=step, select=select, count=count,
             threads=request.threads,
         )  # fmt: skip
-        self.forwards += 1
         revealed = result.revealed
         self.canvas[lines, :width] = np.where(revealed, result.canvas, canvas)
         if self.logprobs is not None:

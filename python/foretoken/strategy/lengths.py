@@ -134,7 +134,7 @@ def _predicted(length: Predicted, model: ParallelModel, request: Request, rows: 
     return laid
 
 
-_STREAM = 1  # of the noise: lengths are no units of any position
+_STREAM = 4  # of the noise: a length is no unit of any position
 
 
 def _laws(length: Predicted, model: Any, request: Request, rows: list[np.ndarray]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -59,8 +59,8 @@ class Masked:
         check_length(self.length)
         for name in ("steps", "count", "block"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise InvalidArgument(f"{name} must be an integer of at least 1, or None, got {value!r}")
+            if value is not None and (type(value) is not int or not 1 <= value <= 2**16):
+                raise InvalidArgument(f"{name} must be an integer in [1, 65536], or None, got {value!r}")
         known = (EntropyBound, MaxProbability, Margin, SampledConfidence, Order)
         if not isinstance(self.select, known) and not callable(self.select):
             raise ArgumentTypeError(f"select must be a rule, or a function from Confidences, got {self.select!r}")
@@ -79,18 +79,22 @@ class Masked:
         yield from self.fill(filling)
         yield from filling.best()
 
-    def fill(self, filling: Filling, among: np.ndarray | None = None, model: ParallelModel | None = None) -> Any:
-        """Find all that is unknown, or the part `among` of it (lines, positions)."""
+    def fill(
+        self, filling: Filling, among: np.ndarray | None = None, model: ParallelModel | None = None, *, step: int = 0
+    ) -> Iterator[Step]:
+        """Find all that is unknown, or the part `among` of it (lines, positions), with the noise of `step` and on."""
         among = filling.unknown() if among is None else among & filling.unknown()
         if self.block is None:
-            yield from self._part(filling, among, model)
+            yield from self._part(filling, among, model, step)
             return
         starts = np.where(among.any(axis=1), among.argmax(axis=1), 0)[:, None]
         places = np.arange(among.shape[1]) - starts
         for first in range(0, int(np.where(among, places, 0).max(initial=0)) + 1, self.block):
-            yield from self._part(filling, among & (places >= first) & (places < first + self.block), model)
+            within = among & (places >= first) & (places < first + self.block)
+            # A block takes no more steps than it has units, or than it is told to.
+            yield from self._part(filling, within, model, step + first // self.block * max(self.block, self.steps or 0))
 
-    def _part(self, filling: Filling, among: np.ndarray, model: ParallelModel | None) -> Iterator[Step]:
+    def _part(self, filling: Filling, among: np.ndarray, model: ParallelModel | None, noise: int) -> Iterator[Step]:
         total = among.sum(axis=1)
         plan = None if self.steps is None else counts(self.schedule, self.steps, total)
         step = 0
@@ -104,7 +108,7 @@ class Masked:
             elif self.count is not None:
                 count = np.minimum(self.count, left)
             among = among & filling.unknown()
-            yield from filling.reveal(lines, logits, among, select=self.select, count=count)
+            yield from filling.reveal(lines, logits, among, select=self.select, count=count, step=noise + step)
             step += 1
             if self.remask and plan is not None and step < plan.shape[1]:
                 among = among | self._forgotten(filling)

@@ -58,10 +58,12 @@ def check_length(length: Any) -> None:
         raise ArgumentTypeError(f"length must be Predicted(), UntilEnd(n) or None, got {length!r}")
 
 
-def at_once(filling: Filling, among: Any = None, model: ParallelModel | None = None) -> Iterator[Step]:
+def at_once(
+    filling: Filling, among: Any = None, model: ParallelModel | None = None, *, step: int = 0
+) -> Iterator[Step]:
     """Find all that is unknown, or the part `among` of it (lines, positions), in one forward."""
     among = filling.unknown() if among is None else among & filling.unknown()
     (lines,) = among.any(axis=1).nonzero()
     if len(lines):
         logits = filling.predict(lines, model)
-        yield from filling.reveal(lines, logits, among, select=Order(range), count=among[lines].sum(axis=1))
+        yield from filling.reveal(lines, logits, among, select=Order(range), count=among[lines].sum(axis=1), step=step)
