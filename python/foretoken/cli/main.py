@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ForetokenError
-from . import bench, codec, generate, info, train
+from . import bench, codec, generate, info, lab, train
 
-COMMANDS = {"generate": generate, "train": train, "codec": codec, "info": info, "bench": bench}
+COMMANDS = {"generate": generate, "train": train, "codec": codec, "info": info, "bench": bench, "lab": lab}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -25,8 +25,8 @@ def curves(outcomes: Sequence[Outcome]) -> str:
     first = measured[0]
     charts = "".join(_chart(outcome, first) for outcome in measured)
     note = (
-        "How probably a verifier takes each unit, those before it taken. Falling means that modes are mixed, rising that "
-        f"one was committed to. A curve ends where nothing got that far; pale is {html.escape(first.name)}."
+        "How probably a verifier takes each unit, those before it taken. Falling means that modes are mixed, rising "
+        f"that one was committed to. A curve ends where nothing got that far; pale is {html.escape(first.name)}."
     )
     return f'<h3>Acceptance by position</h3><p class="note">{note}</p><div class="curves">{charts}</div>'
 
