@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import torch
 import foretoken as ft
 from foretoken.evaluate.report import Report
 from foretoken.model.checkpoint import save_llama
+from foretoken.model.protocol import CausalModel
 from foretoken.recipes.language import train_tokenizer
 from tests.models import tiny_llama
 
@@ -63,6 +65,34 @@ def encoded(pipeline: ft.Pipeline, count: int) -> list[np.ndarray]:
     """The same as ids, each at most an eighth of the context."""
     longest = pipeline.model.context // 8
     return [pipeline.codec.encode(text)[:longest] for text in texts(pipeline.name, count)]
+
+
+class Writer:
+    """A contender that continues a prompt, or a pair of prompt and seed; keeps what it wrote and what that cost."""
+
+    def __init__(self, model: CausalModel, strategy: ft.Autoregressive, **options: Any) -> None:
+        self.model, self.strategy, self.options = model, strategy, options
+        self.texts: dict[tuple[bytes, int], list[int]] = {}
+        self.stats: list[ft.Stats] = []
+
+    def __call__(self, item: Any) -> int:
+        prompt, seed = item if isinstance(item, tuple) else (item, self.options["seed"])
+        options = {**self.options, "seed": seed}
+        out = ft.generate(self.model, ft.Canvas([prompt]), self.strategy, end_tokens=(), **options)
+        self.texts[prompt.tobytes(), seed] = out.tokens.tolist()
+        self.stats.append(out.stats)
+        return out.stats.tokens
+
+    def worth(self) -> tuple[float, float]:
+        """Tokens a forward, and of them guesses."""
+        forwards = sum(stats.row_forwards for stats in self.stats)
+        tokens, accepted = (sum(getattr(stats, name) for stats in self.stats) for name in ("tokens", "accepted"))
+        return round(tokens / forwards, 3), round(accepted / forwards, 3)
+
+    def differing(self, other: Writer) -> int:
+        """How many tokens are not the other's."""
+        pairs = [(text, other.texts[prompt]) for prompt, text in self.texts.items()]
+        return sum(a != b for one, two in pairs for a, b in zip(one, two, strict=True))
 
 
 def tiny_folder() -> str:

@@ -12,15 +12,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np
-
 import foretoken as ft
 from benches import _common
+from benches._common import Writer
 from foretoken.evaluate import decoding, speed
 from foretoken.evaluate.report import Report, Table, joined
 
@@ -42,39 +40,13 @@ def strategies(model: str) -> dict[str, ft.Autoregressive]:
     return found
 
 
-class Writer:
-    """A contender; keeps what it wrote and what that cost."""
-
-    def __init__(self, pipeline: ft.Pipeline, strategy: ft.Autoregressive, **options: Any) -> None:
-        self.pipeline, self.strategy, self.options = pipeline, strategy, options
-        self.texts: dict[bytes, list[int]] = {}
-        self.stats: list[ft.Stats] = []
-
-    def __call__(self, prompt: np.ndarray) -> int:
-        out = ft.generate(self.pipeline.model, ft.Canvas([prompt]), self.strategy, end_tokens=(), **self.options)
-        self.texts[prompt.tobytes()] = out.tokens.tolist()
-        self.stats.append(out.stats)
-        return out.stats.tokens
-
-    def worth(self) -> tuple[float, float]:
-        """Tokens a forward, and of them guesses."""
-        forwards = sum(stats.row_forwards for stats in self.stats)
-        tokens, accepted = (sum(getattr(stats, name) for stats in self.stats) for name in ("tokens", "accepted"))
-        return round(tokens / forwards, 3), round(accepted / forwards, 3)
-
-    def differing(self, other: Writer) -> int:
-        """How many tokens are not the other's."""
-        pairs = [(text, other.texts[prompt]) for prompt, text in self.texts.items()]
-        return sum(a != b for one, two in pairs for a, b in zip(one, two, strict=True))
-
-
 def trees(model: str, prompts: Sequence[str], *, tokens: int, repeats: int) -> Report:
     """Tokens a forward and a second under `Coupled`."""
     pipeline, ids = decoding.opened(model, prompts)
     tables, results = [], {}
     for kind, sampler in decoding.SAMPLERS.items():
         options = {"sampler": sampler, "max_tokens": tokens, "seed": 7}
-        writers = {name: Writer(pipeline, strategy, **options) for name, strategy in strategies(model).items()}
+        writers = {name: Writer(pipeline.model, strategy, **options) for name, strategy in strategies(model).items()}
         timings = speed.alternate(writers, ids, repeats=repeats)
         rows, results[kind] = [], {}
         for name, writer in writers.items():
@@ -105,7 +77,8 @@ def blocks(model: str, prompts: Sequence[str], *, tokens: int, seeds: int) -> Re
         worths = []
         for length in lengths:
             writers = [
-                Writer(pipeline, make(length), sampler=sampler, max_tokens=tokens, seed=seed) for seed in range(seeds)
+                Writer(pipeline.model, make(length), sampler=sampler, max_tokens=tokens, seed=seed)
+                for seed in range(seeds)
             ]
             for prompt in ids:
                 for writer in writers:

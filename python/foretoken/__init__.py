@@ -16,6 +16,9 @@ from .codec.samples import Samples as Samples
 from .codec.sound_codes import SoundCodes as SoundCodes
 from .codec.text import Text as Text
 from .drafter.costs import Adaptive as Adaptive
+from .drafter.jacobi import Jacobi as Jacobi
+from .drafter.jacobi import above as above
+from .drafter.jacobi import repeat as repeat
 from .drafter.lookup import NGram as NGram
 from .drafter.lookup import Suffix as Suffix
 from .drafter.protocol import Draft as Draft
@@ -23,6 +26,7 @@ from .drafter.several import Several as Several
 from .drafter.small_model import EarlyExit as EarlyExit
 from .drafter.small_model import SmallModel as SmallModel
 from .errors import ForetokenError as ForetokenError
+from .evaluate.certify import certify as certify
 from .generate import agenerate as agenerate
 from .generate import astream as astream
 from .generate import generate as generate
@@ -33,6 +37,7 @@ from .hub import path as path
 from .hub import small_model as small_model
 from .huggingface_generate import hf_generate as hf_generate
 from .kernels import SuffixCorpus as SuffixCorpus
+from .model.guided import Guided as Guided
 from .model.huggingface import HuggingFace as HuggingFace
 from .model.llama_session import Llama as Llama
 from .model.masked import MaskedLlama as MaskedLlama

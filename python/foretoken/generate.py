@@ -246,7 +246,7 @@ class _Run:
         prompts = [prompt for prompt in self.canvas.rows for _ in range(self.n)]
         if self.codec is None:
             return Generation(rows, self.stats, Trace(steps, prompts, self.stats, str))
-        texts = [self.codec.decode(prompt) for prompt in prompts]
+        texts = [self.codec.decode(prompt[known(prompt)]) for prompt in prompts]
         return Generation(rows, self.stats, Trace(steps, prompts, self.stats, self.codec.piece, texts=texts))
 
     def _signal(self, units: np.ndarray, tokens: np.ndarray, steps: list[Step]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from .codec.hub import kind_of
 from .codec.text import Text
@@ -11,17 +12,28 @@ from .drafter.small_model import SmallModel
 from .errors import ArgumentTypeError, CheckpointError, ShapeError
 from .model.checkpoint import TOKENIZER, load_llama
 from .model.llama import LlamaModule
+from .model.masked import KIND as MASKED
 from .model.native import Native
 from .model.protocol import CausalModel
 from .pipeline import Pipeline
 from .shipped import checked, folder_of
 from .shipped import names as shipped_names
 from .shipped import path as path
+from .weights import CONFIG, read_object
 
 
 def names() -> list[str]:
     """The language models that come with the package."""
-    return [name for name in shipped_names() if kind_of(path(name)) is None]
+    return [name for name in shipped_names() if (path(name) / TOKENIZER).exists() and _kind(path(name)) is None]
+
+
+def _kind(folder: Path) -> str | None:
+    """What a folder holds if not a language model, and what reads it."""
+    if kind_of(folder) is not None:
+        return "a codec, which writes nothing by itself: ft.codec.load reads it"
+    if read_object(folder / CONFIG).get("model") == MASKED:
+        return "a model that fills in any position: ft.MaskedLlama reads it"
+    return None
 
 
 def load(name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule], CausalModel] = Native) -> Pipeline:
@@ -40,8 +52,8 @@ def load(name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule
         3
     """
     folder = folder_of(name_or_folder)
-    if kind_of(folder) is not None:
-        raise CheckpointError(f"{folder.name} is a codec, which writes nothing by itself: ft.codec.load reads it")
+    if (kind := _kind(folder)) is not None:
+        raise CheckpointError(f"{folder.name} is {kind}")
     if not callable(model):
         raise ArgumentTypeError(f"model must be Llama, Native or a function of a LlamaModule, got {model!r}")
     made = model(load_llama(folder))

@@ -21,13 +21,17 @@ Config = TypeVar("Config")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _LARGEST_HEADER = 2**24
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_SCALE = ".scale"  # behind the name of a matrix of int8: what each of its rows is multiplied with
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, copied into memory, so that a file replaced later cannot hurt.
 
+    Matrices that `write_tensors` rounded to int8 come back as float32.
+
     Raises:
-        CheckpointError: the file is missing, cut, malformed, names a tensor twice, or holds NaN, infinity or no floats.
+        CheckpointError: the file is missing, cut, malformed, names a tensor twice, or holds NaN, infinity or no floats;
+            or an int8 tensor has not one scale for each row.
     """
     try:
         data = path.read_bytes()
@@ -39,11 +43,56 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:  # the last: dtypes of 4 bits
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
     for name, tensor in tensors.items():
+        if tensor.dtype == torch.int8:
+            continue
         if tensor.dtype not in _DTYPES:
             raise CheckpointError(f"{path}: tensor {name!r} is {tensor.dtype}, weights are one of {_DTYPES}")
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: tensor {name!r} holds NaN or infinity")
-    return tensors
+    return _unrounded(tensors, path)
+
+
+def _rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices as int8, each row with a scale beside them; what has fewer than two dimensions as float32."""
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        exact = tensor.detach().float()
+        if not bool(torch.isfinite(exact).all()):
+            raise InvalidArgument(f"tensor {name!r} holds NaN or infinity, which int8 cannot say")
+        if exact.ndim < 2:
+            kept[name] = exact
+            continue
+        if name + _SCALE in tensors:
+            raise InvalidArgument(f"tensor {name + _SCALE!r} stands where the scales of {name!r} would; rename it")
+        rows = exact.flatten(1)
+        # A scale that is too small to divide by becomes 0: then so do its weights, which are as small.
+        scale = rows.abs().amax(dim=1) / 127 if rows.shape[1] else torch.zeros(len(rows))
+        scale[scale < torch.finfo(torch.float32).tiny] = 0.0
+        units = torch.where(scale > 0, scale, 1.0)
+        kept[name] = (
+            torch.where(scale[:, None] > 0, rows / units[:, None], 0.0).round().to(torch.int8).view(exact.shape)
+        )
+        kept[name + _SCALE] = scale
+    return kept
+
+
+def _unrounded(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The inverse of `_rounded`, of a file that is not trusted."""
+    found = dict(tensors)
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.int8:
+            continue
+        scale = found.pop(name + _SCALE, None)
+        if scale is None or tensor.ndim < 2 or scale.dtype != torch.float32 or scale.shape != tensor.shape[:1]:
+            given = "none" if scale is None else f"{scale.dtype} of shape {tuple(scale.shape)}"
+            raise CheckpointError(
+                f"{path}: tensor {name!r} is int8 of shape {tuple(tensor.shape)}, which needs a float32 scale for each "
+                f"row as {name + _SCALE!r}, got {given}"
+            )
+        found[name] = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+        if not bool(torch.isfinite(found[name]).all()):
+            raise CheckpointError(f"{path}: the scales of {name!r} make it infinite")
+    return found
 
 
 def _check_header(data: bytes, path: Path) -> None:
@@ -95,11 +144,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, dtype: torch.dty
     Args:
         path: of the file; its folder is made if missing.
         tensors: by name.
-        dtype: in the file; bfloat16 halves it.
+        dtype: in the file; bfloat16 halves it, and int8 quarters it: then matrices are rounded, with a float32 scale
+            for each row (of outputs), and what has fewer than two dimensions is float32. Only for layouts of our own.
+
+    Raises:
+        InvalidArgument: with int8, a tensor holds NaN or infinity, or has the name of another's scales.
     """
+    if dtype == torch.int8:
+        kept = _rounded(tensors)
+    else:
+        kept = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    kept = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
     save_file(kept, part, metadata={"format": "pt"})
     os.replace(part, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 
 import foretoken as ft
 from foretoken.drafter.protocol import Draft, Drafter, DraftRequest
-from foretoken.reference.chance import Atoms, Chance, enumerate_branches
+from foretoken.reference.chance import Atoms, Chance, Enumerate, enumerate_branches
+from foretoken.reference.noise import DRAFT, Place
 from tests import tiny
 from tests.laws.test_law import SAMPLERS
 from tests.models import FunctionDrafter, TableModel
@@ -92,7 +94,43 @@ def test_noise_that_is_drawn_twice_is_refused() -> None:
         law("temperature", lambda: small, ft.Rejection(block=True), LENGTH + 1)
 
 
-@pytest.mark.parametrize("drafter", DRAFTERS)
+class GivenDrafts(Enumerate):
+    """Takes every branch of what the verifier decides, while the drafters' noise is given."""
+
+    draws = 0
+
+    def __init__(self, script: list[int], noise: torch.Tensor) -> None:
+        super().__init__(script)
+        self._given = Atoms(dict.fromkeys(range(DRAFT, DRAFT + 8), noise))
+
+    def choice(self, where: Place, stream: int, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        GivenDrafts.draws += stream >= DRAFT
+        return (self._given if stream >= DRAFT else super()).choice(where, stream, scores)
+
+
+JACOBI: dict[str, Callable[[], Drafter]] = {
+    "jacobi": lambda: ft.Jacobi(),
+    "tree with jacobi": lambda: ft.Several(ft.NGram(minimum=1), ft.Jacobi(), tree=True),
+}
+
+
+@pytest.mark.parametrize("drafter", JACOBI)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_law_holds_whatever_noise_makes_the_guesses(
+    name: str, drafter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jacobi draws the same noise again and again, so the law is taken given that noise."""
+    plain = law(name, None, None, LENGTH + 1)
+    GivenDrafts.draws = 0
+    for verifier in [ft.Rejection()] if "tree" in drafter else [ft.Rejection(), ft.Rejection(block=True)]:
+        noise = torch.from_numpy(np.random.default_rng(1).gumbel(size=(len(PROMPT) + LENGTH + 4, VOCABULARY)))
+        given = functools.partial(GivenDrafts, noise=noise)
+        monkeypatch.setattr("foretoken.reference.chance.Enumerate", given)
+        assert tiny.total_variation(plain, law(name, JACOBI[drafter], verifier, LENGTH + 1)) < 1e-9
+    assert GivenDrafts.draws or name == "greedy" or "tree" in drafter
+
+
+@pytest.mark.parametrize("drafter", [*DRAFTERS, *JACOBI])
 def test_coupled_generations_are_the_same_for_every_noise(drafter: str) -> None:
     atoms = [torch.from_numpy(np.random.default_rng(i).gumbel(size=VOCABULARY)) for i in range(4)]
     for name in SAMPLERS:
@@ -101,7 +139,7 @@ def test_coupled_generations_are_the_same_for_every_noise(drafter: str) -> None:
             table = torch.stack([*padding, *noise, atoms[0], atoms[0]])
             chance = Atoms({0: table, 2: table.flip(1)})
             plain = texts(name, None, None, chance)
-            assert texts(name, DRAFTERS[drafter](), ft.Coupled(), chance) == plain
+            assert texts(name, (DRAFTERS | JACOBI)[drafter](), ft.Coupled(), chance) == plain
 
 
 def test_a_drafter_that_lies_about_its_law_is_caught() -> None:

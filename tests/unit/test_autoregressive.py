@@ -36,6 +36,9 @@ DRAFTERS = {
         random_drafter(model.vocab_size), ft.Suffix(minimum=1), ft.EarlyExit(1), tree=True, nodes=7
     ),
     "random": lambda model: random_drafter(model.vocab_size),
+    "jacobi": lambda model: ft.Jacobi(),
+    "jacobi behind another": lambda model: ft.Several(ft.NGram(minimum=1), ft.Jacobi(5, ft.above(3))),
+    "tree with jacobi": lambda model: ft.Several(ft.Jacobi(), ft.SmallModel(model.first(1)), tree=True, nodes=9),
 }
 _RNG = np.random.default_rng(5)
 PROMPTS = [_RNG.integers(1, 40, size=length).tolist() for length in (9, 1, 3, 17, 2, 30, 5, 11)]

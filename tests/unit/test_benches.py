@@ -22,6 +22,7 @@ from benches import (
     _llama_cpp,
     compression,
     exactness,
+    jacobi,
     kernels,
     law,
     lookup,
@@ -129,6 +130,14 @@ def test_tree(capsys: pytest.CaptureFixture[str]) -> None:
     results = quick(tree, capsys)
     assert all(line["differing"] == 0 for kind in results["trees"].values() for line in kind.values())
     assert results["blocks"].keys() == {"one after another", "whole blocks", "tree with n-grams"}
+
+
+def test_jacobi(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(jacobi, capsys)
+    kinds = [*results["tiny"].values(), *results["pictures"].values()]
+    assert all(found["differing"] == 0 for kind in kinds for found in kind.values())
+    assert results["pictures"]["T=1"].keys() >= {"plain", "repeat, 4", "above, 16", "above, adaptive"}
+    assert results["asked"]["measures"] == 3
 
 
 def test_compression(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

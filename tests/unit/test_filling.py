@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -263,3 +265,14 @@ def test_a_stream_may_be_left_and_counts_what_it_saw() -> None:
     stream = ft.stream(masked_model(), ft.Canvas([[8] + [-1] * 11]), Masked(6))
     assert next(iter(stream)).tokens
     stream.close()  # type: ignore[attr-defined]
+
+
+def test_the_trace_shows_a_row_in_its_order_and_each_units_forward() -> None:
+    out = fill(Masked(3), [[8, -1, 2, -1, -1]], masked_model(), seed=2)
+    page = out.trace.to_html()
+    shown = [part.partition("<")[0] for part in page.partition('<div class="text"')[2].split('<span class="t')[1:]]
+    order = [text.rpartition(">")[2] for text in shown if text.startswith((" given", '"', " tie", " instead"))]
+    assert order == [str(unit) for unit in out.units]
+    forwards = {step.positions[0]: number for number, step in enumerate(out.trace, start=1) if step.positions}
+    assert all(f'data-f="{number}"' in page for number in forwards.values())
+    assert pickle.loads(pickle.dumps(out.trace)).to_html() == page

@@ -68,9 +68,14 @@ class _Patchwork(Codec[Any]):
         load_module(module, folder)
         return cls(module)
 
-    def save(self, folder: Path) -> None:
-        """Write the codec as a checkpoint folder, weights in bfloat16."""
-        write_tensors(folder / WEIGHTS, self.module.state_dict(), dtype=torch.bfloat16)
+    def save(self, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
+        """Write the codec as a checkpoint folder.
+
+        Args:
+            folder: made if missing.
+            dtype: of the weights in the file, as for `write_tensors`.
+        """
+        write_tensors(folder / WEIGHTS, self.module.state_dict(), dtype=dtype)
         write_object(folder / CONFIG, {"codec": self.kind, **dataclasses.asdict(self.config)})
 
     @torch.no_grad()

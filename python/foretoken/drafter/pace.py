@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .costs import Adaptive, DraftCosts, ForwardCosts
-from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, check_drafts
+from .protocol import NOTHING, Draft, Drafter, DraftRequest, DraftSession, WatchingSession, check_drafts
 
 _DECAY = 0.97  # weight of a judgement after the next one: about 30 are remembered
 _PRIOR, _PRIOR_WEIGHT = 0.6, 2.0  # a new drafter is believed to be right this often, as if judged this many times
@@ -80,6 +80,9 @@ class CompositeSession:
 
     def __init__(self, sessions: Sequence[DraftSession]) -> None:
         self.sessions = sessions
+        self._watching = [session for session in sessions if isinstance(session, WatchingSession)]
+        if self._watching:  # else the draws that it would pass on need not be made
+            self.drew = self._pass_draws
 
     def start(self, row: int, prompt: np.ndarray) -> None:
         """Begin a row everywhere."""
@@ -96,6 +99,10 @@ class CompositeSession:
         for session in self.sessions:
             session.stop(row)
 
+    def _pass_draws(self, row: int, tokens: Sequence[int]) -> None:
+        for session in self._watching:
+            session.drew(row, tokens)
+
 
 class AdaptiveSession:
     """A drafter's session under an `Adaptive` length; guesses of different evidence are judged apart."""
@@ -108,6 +115,8 @@ class AdaptiveSession:
         self._opened = False
         self._skipped = 0  # forwards in a row for which the drafter was not asked
         self.start, self.extend, self.stop = session.start, session.extend, session.stop
+        if isinstance(session, WatchingSession):
+            self.drew = session.drew
 
     def _pace(self, evidence: int) -> Pace:
         key = min(evidence, 64).bit_length()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -131,6 +131,19 @@ class DraftSession(Protocol):
 
     def stop(self, row: int) -> None:
         """Forget a row."""
+        ...
+
+
+@runtime_checkable
+class WatchingSession(DraftSession, Protocol):
+    """A session that is also told what the target makes of guesses that turned out wrong."""
+
+    def drew(self, row: int, tokens: Sequence[int]) -> None:
+        """Be told what the target would draw behind the first wrong guess, and behind each of those that follow it.
+
+        Comes before `extend`, after a forward that read guesses. The first id is one for the place behind what `extend`
+        will tell, the next one for the place behind that, and so on.
+        """
         ...
 
 

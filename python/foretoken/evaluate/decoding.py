@@ -81,11 +81,17 @@ def writer(
     pipeline: Pipeline, sampler: Sampler, tokens: int, drafter: Drafter | None = None, seen: list[Stats] | None = None
 ) -> Callable[[Any], int]:
     """A contender that continues a prompt, or each of a list of prompts in one batch."""
-    strategy = Autoregressive(drafter=drafter)
+    return continuer(pipeline.model, Autoregressive(drafter=drafter), sampler, tokens, seen)
+
+
+def continuer(
+    model: CausalModel, strategy: Autoregressive, sampler: Sampler, tokens: int, seen: list[Stats] | None = None
+) -> Callable[[Any], int]:
+    """The same of any model and strategy."""
 
     def write(item: Any) -> int:
         canvas = Canvas([item] if isinstance(item, np.ndarray) else item)
-        out = generate(pipeline.model, canvas, strategy, sampler=sampler, max_tokens=tokens, end_tokens=(), seed=7)
+        out = generate(model, canvas, strategy, sampler=sampler, max_tokens=tokens, end_tokens=(), seed=7)
         if seen is not None:
             seen.append(out.stats)
         return out.stats.tokens

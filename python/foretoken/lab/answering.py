@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -96,14 +97,17 @@ def answer(
     grows = way.causal or getattr(way.strategy, "length", None) is not None
     tail = [] if grows else [UNKNOWN] * body
     rows = [np.concatenate((head, condition, tail)).astype(np.int64) for condition in conditions]
+    sampler = way.sampler
+    if way.causal:  # the masked model rules out by itself what only conditions say
+        sampler = dataclasses.replace(sampler, allowed_tokens=range(masked.config.units))
     bodies, forwards, seconds = [], 0, 0.0
     step = max(1, TOGETHER // n)
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
         model = models.causal if way.causal else masked
         out = generate(
-            model, Canvas(some), way.strategy, sampler=way.sampler, seed=[seed + start + i for i in range(len(some))],
-            n=n, max_tokens=body if way.causal else None,
+            model, Canvas(some), way.strategy, sampler=sampler, seed=[seed + start + i for i in range(len(some))],
+            n=n, max_tokens=body if way.causal else None, end_tokens=masked.end_tokens,
         )  # fmt: skip
         forwards, seconds = forwards + out.stats.row_forwards, seconds + out.stats.seconds["total"]
         for row in out.rows:

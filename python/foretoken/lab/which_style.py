@@ -28,7 +28,7 @@ TITLE = "Which style? A picture whose style is not told"
 ALIKE = {"blob2017": "blob", "fluent-color": "fluent-3d"}
 """Styles that no part of a picture tells apart: of blob2017 four parts in ten look like blob, as its own do."""
 
-_LEARNT, _JUDGED = 1000, 200  # real pictures that the judge learns from, and that the floor is measured on
+_LEARNT, _JUDGED = 600, 200  # real pictures that the judge learns from, and that the floor is measured on
 _SHOWN = 10
 
 

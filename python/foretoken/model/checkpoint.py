@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InvalidArgument
 from ..weights import CONFIG, WEIGHTS, read_tensors, refuse_misfits, write_tensors
 from .llama import LlamaConfig, LlamaModule, parameter_shapes
 
@@ -45,6 +45,11 @@ def save_llama(module: LlamaModule, folder: Path, *, dtype: torch.dtype = torch.
         module: what to write.
         folder: made if missing.
         dtype: of the weights in the file; bfloat16 halves it.
+
+    Raises:
+        InvalidArgument: `dtype` is int8, which transformers would not read as weights.
     """
+    if dtype == torch.int8:
+        raise InvalidArgument("a Llama is written in floats, for transformers; Native(…, dtype=torch.int8) rounds it")
     write_tensors(folder / WEIGHTS, dict(module.named_parameters()), dtype=dtype)
     (folder / CONFIG).write_text(json.dumps(module.config.to_json(), indent=2) + "\n", encoding="utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from ..canvas import UNKNOWN
 from ..errors import CheckpointError, InvalidArgument, LimitExceeded
+from ..shipped import folder_of
 from ..weights import CONFIG, WEIGHTS, configured, load_module, read_object, write_object, write_tensors
 from .llama import Block, LlamaConfig, rotary_tables
 
@@ -114,6 +117,8 @@ class MaskedModule(nn.Module):
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
                     scale /= (2 * self.config.layers) ** 0.5
                 nn.init.normal_(weight, std=scale, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(weight)
 
     def hidden(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The normed states (batch, positions, hidden).
@@ -151,10 +156,13 @@ class MaskedLlama:
     """A `ParallelModel` over the weights of a `MaskedModule`.
 
     Args:
-        source: the weights, used as they are, or a folder that `save` wrote.
+        source: the weights, which are copied, or a folder that `save_masked` wrote.
+        dtype: of the products: `torch.bfloat16` is three times as fast where the processor has it (avx512_bf16, amx,
+            GPUs), and slow where it does not.
 
     Raises:
         CheckpointError: the folder holds no such model, or a broken one.
+        InvalidArgument: `dtype` is neither float32 nor bfloat16.
 
     Example:
         >>> config = MaskedConfig(vocab_size=9, units=8, latents=0, lengths=4, end=7, hidden_size=8,
@@ -164,9 +172,11 @@ class MaskedLlama:
         torch.Size([1, 3, 9])
     """
 
-    def __init__(self, source: MaskedModule | Path) -> None:
-        module = source if isinstance(source, MaskedModule) else load_masked(Path(source))
-        self.module, self.config = module.eval(), module.config
+    def __init__(self, source: MaskedModule | str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
+        if dtype not in (torch.float32, torch.bfloat16):
+            raise InvalidArgument(f"dtype must be torch.float32 or torch.bfloat16, got {dtype!r}")
+        module = copy.deepcopy(source) if isinstance(source, MaskedModule) else load_masked(folder_of(source))
+        self.module, self.config = module.eval().to(dtype), module.config
         config = self.config
         self.vocab_size, self.context = config.vocab_size, config.context
         self.end_tokens: tuple[int, ...] = () if config.end < 0 else (config.end,)

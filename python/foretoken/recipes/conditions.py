@@ -11,8 +11,11 @@ from tokenizers import Tokenizer
 
 from ..codec.hub import load
 from ..codec.patches import Patches
+from ..codec.sound_codes import SoundCodes
 from ..errors import InvalidArgument
+from ..layouts import delay
 from ..model.checkpoint import TOKENIZER
+from . import digits as spoken
 from . import pictures, translations
 from .language import train_tokenizer
 
@@ -21,6 +24,9 @@ TLDR_UNITS = 2048
 
 LONGEST_LINE = 40
 """Tokens; longer lines are left out."""
+
+LONGEST_TAKE = 50
+"""Frames of a spoken digit, one second; what is behind is left out."""
 
 STYLES = (
     "blob", "blob2017", "emojione", "fluent-3d", "fluent-color", "fluent-contrast", "fluent-flat", "noto", "twemoji",
@@ -146,8 +152,33 @@ def tokenized(tokenizer: Tokenizer, pairs: list[translations.Pair]) -> Iterator[
         yield np.array(one.ids, dtype=np.int64), np.array(two.ids, dtype=np.int64)
 
 
+def digits(data: Path, *, codec: str, held_out: bool = False) -> Rows:
+    """Spoken digits as rows [digit][speaker][codes], the books of a frame behind each other; END follows.
+
+    The first book says the most: every so manieth unit, as many as there are books, is a condensed version.
+
+    Args:
+        data: the data folder.
+        codec: name or folder of a codec of sound by codes.
+        held_out: whether those of the validation split are wanted.
+    """
+    codes = load(codec)
+    if not isinstance(codes, SoundCodes):
+        raise InvalidArgument(f"{codec} is no codec of sound by codes")
+    books, end = codes.config.books, codes.vocab_size
+    splits = spoken.split(data)
+    speakers = sorted({take.speaker for take in splits[0]})
+    conditions, bodies = [], []
+    for take in splits[held_out]:
+        row = codes.encode(take.samples)
+        bodies.append(delay(len(row) // books, books).grid(row)[: books * LONGEST_TAKE])
+        conditions.append(np.array([end + 1 + take.digit, end + 11 + speakers.index(take.speaker)]))
+    return Rows(conditions, bodies, end + 1, end + 11 + len(speakers), end=end)
+
+
 SOURCES: dict[str, Callable[[Path, str, Path], Rows]] = {
     "emoji": lambda data, codec, out: emoji(data, codec=codec),
+    "digits": lambda data, codec, out: digits(data, codec=codec),
     "tldr": lambda data, codec, out: tldr(data, out),
 }
 """Training rows of the data folder, by a codec, for a run's folder."""

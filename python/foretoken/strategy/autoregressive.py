@@ -13,11 +13,12 @@ from .. import kernels
 from ..canvas import Step, pad
 from ..drafter.costs import Adaptive, ForwardCosts
 from ..drafter.pace import open_paced
-from ..drafter.protocol import Draft, Drafter, DraftRequest, DraftSession, check_drafts
+from ..drafter.protocol import Draft, Drafter, DraftRequest, DraftSession, WatchingSession, check_drafts
 from ..errors import ArgumentTypeError, DraftError, InvalidArgument, LogitsError, ShapeError, UnsupportedModel
 from ..model.protocol import CausalModel, Session, TreeModel
 from .guesses import Guesses
 from .protocol import Request
+from .redraws import Redraws
 from .verifier import Coupled, Rejection, Verifier
 
 _UNDRAFTED = 3  # first forwards without guesses, so that the cost of a plain one is known
@@ -116,26 +117,27 @@ class _Loop:
         self.texts = [p.tolist() for p in self.prompts] if request.sampler.processor is not None else None
         self.costs = ForwardCosts()
         self.drafted = 0  # forwards since the last plain one
+        self.redraws: Redraws | None = None
         self.drafting = self._open_drafter()
 
     def _open_drafter(self) -> DraftSession | None:
         strategy, request = self.strategy, self.request
         if strategy.drafter is None:
             return None
-        drafting = open_paced(
-            strategy.drafter,
-            DraftRequest(
-                model=self.model,
-                sampler=request.compiled,
-                rejection=self.rejection,
-                seeds=request.seeds,
-                samples=request.samples,
-                histories=self.histories,
-                capacity=self.capacity,
-                adaptive=strategy.length if isinstance(strategy.length, Adaptive) else None,
-                costs=self.costs,
-            ),
+        asked = DraftRequest(
+            model=self.model,
+            sampler=request.compiled,
+            rejection=self.rejection,
+            seeds=request.seeds,
+            samples=request.samples,
+            histories=self.histories,
+            capacity=self.capacity,
+            adaptive=strategy.length if isinstance(strategy.length, Adaptive) else None,
+            costs=self.costs,
         )
+        drafting = open_paced(strategy.drafter, asked)
+        if isinstance(drafting, WatchingSession):
+            self.redraws = Redraws(drafting, asked)
         for row, prompt in enumerate(self.prompts):
             drafting.start(row, prompt)
         return drafting
@@ -293,6 +295,8 @@ class _Loop:
                 source = draft.source or self.strategy.drafter.name  # type: ignore[union-attr]
                 self.drafting.judge(row, draft, accepted)  # type: ignore[union-attr]
             steps.append(Step(row, tokens[line][:emitted], drafted, accepted, source, gaps[line][:emitted]))
+        if self.redraws is not None:
+            self.redraws.tell(logits, guesses, verified, self.rows, keys)
         return verified, steps
 
     def _process(self, logits: torch.Tensor, guesses: Guesses | None) -> torch.Tensor:

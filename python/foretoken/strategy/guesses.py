@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..canvas import pad
@@ -33,23 +35,30 @@ class Guesses:
 
     def before(self, line: int, place: int) -> list[int]:
         """The guesses of a row that lead to one of them, itself included; none for -1."""
-        if self.parents is None or self.drafts[line].parents is None:
-            return self.ids[line][: place + 1]
-        found: list[int] = []
-        while place >= 0:
-            found.append(self.ids[line][place])
-            place = int(self.parents[line, place])
-        return found[::-1]
+        return [self.ids[line][index] for index in self._leading(line, place)]
 
     def branch(self, line: int, path: list[int]) -> list[int]:
         """Of the guesses of a row, those along a path of accepted ones and on to an end."""
+        return [self.ids[line][index] for index in self.places(line, path)]
+
+    def places(self, line: int, path: list[int]) -> Sequence[int]:
+        """Where in the draft the guesses of `branch` stand."""
         if self.parents is None or self.drafts[line].parents is None:
-            return self.ids[line]
+            return range(len(self.ids[line]))
         last = path[-1] if path else -1
         for place, parent in enumerate(self.parents[line, : len(self.ids[line])].tolist()):
             if parent == last and place > last:
                 last = place
-        return self.before(line, last)
+        return self._leading(line, last)
+
+    def _leading(self, line: int, place: int) -> Sequence[int]:
+        if self.parents is None or self.drafts[line].parents is None:
+            return range(place + 1)
+        found: list[int] = []
+        while place >= 0:
+            found.append(place)
+            place = int(self.parents[line, place])
+        return found[::-1]
 
     def probs(self, vocab: int) -> Laws | None:
         """The laws they were drawn from, (rows, longest, …), or None if all were certain."""

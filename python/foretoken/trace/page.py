@@ -9,12 +9,13 @@ from string import Template
 
 import numpy as np
 
-from ..canvas import TIE, Stats, Step
+from ..canvas import TIE, UNKNOWN, Stats, Step
 from . import charts
 from .alignment import HALF, Alignment
 from .marks import percent, rate, visible
 
 _HUES = 6  # colours for drafters in trace.html; a seventh drafter takes the first colour again
+_GIVEN = '<span class="t given">{}</span>'
 _ENDED = {"end": "ended by the model", "stop": "ended by a stop text", "length": "ended by max_tokens"}
 
 
@@ -68,10 +69,11 @@ class Page:
             else "Nothing was guessed here, so each token took a forward of its own."
         )
         shown = "".join(f"<span>{key}</span>" for key in keys)
-        return (
-            '<div class="legend"><p><b>Each time a model runs, which is called a forward, it makes one token: a word '
-            f'or a piece of one.</b> {how}</p><p class="keys">{shown}</p></div>'
-        )
+        what = "Each time a model runs, which is called a forward, it makes one token: a word or a piece of one."
+        if any(step.positions is not None for steps in self.rows for step in steps):
+            what = "Each time the model runs, which is called a forward, it finds some of the tokens that are unknown."
+            how = "They stand anywhere in the row, and the next forward knows them."
+        return f'<div class="legend"><p><b>{what}</b> {how}</p><p class="keys">{shown}</p></div>'
 
     def _figures(self) -> str:
         stats = self.stats
@@ -94,17 +96,34 @@ class Page:
             text = self.texts[index] if index < len(self.texts) else ""
             name = "Text" if len(self.rows) == 1 else f"Text {index + 1}"
             length = sum(len(step.tokens) for step in steps)
-            note = f"{len(prompt):,} tokens given, {length:,} made in {len(steps):,} forwards"
+            known = sum(int(unit) != UNKNOWN for unit in prompt)
+            note = f"{known:,} tokens given, {length:,} made in {len(steps):,} forwards"
             if steps and steps[-1].finish_reason:
                 note += f", {_ENDED[steps[-1].finish_reason]}"
-            given = [f'<span class="t given">{shown}</span>' for shown in self._shown([(prompt, text)])]
-            shown = iter(self._shown([(step.tokens, step.text) for step in steps]))
-            made = [self._tokens(forward, step, shown) for forward, step in enumerate(steps, start=1)]
+            if any(step.positions is not None for step in steps):
+                given, made = [], self._filled(prompt, steps)
+            else:
+                given = [_GIVEN.format(shown) for shown in self._shown([(prompt, text)])]
+                shown = iter(self._shown([(step.tokens, step.text) for step in steps]))
+                made = [self._tokens(forward, step, shown) for forward, step in enumerate(steps, start=1)]
             sections.append(
                 f'<section class="row"><header><h2>{name} <small>{note}</small></h2>{button}</header>'
                 f'<div class="text" dir="auto">{"".join(given + made)}</div>{charts.strip(steps, self._hue)}</section>'
             )
         return "".join(sections)
+
+    def _filled(self, prompt: Sequence[int] | np.ndarray, steps: Sequence[Step]) -> list[str]:
+        """The units of a row that was filled at any position, in their order; each knows its forward."""
+        last = {place: (forward, step) for forward, step in enumerate(steps, start=1) for place in step.positions or ()}
+        spans = []
+        for place in range(max(len(prompt), max(last, default=-1) + 1)):
+            if place in last:
+                forward, step = last[place]
+                index = (step.positions or []).index(place)
+                spans.append(self._token(forward, step, index, visible(self.piece(step.tokens[index]))))
+            elif place < len(prompt) and prompt[place] != UNKNOWN:
+                spans.append(_GIVEN.format(visible(self.piece(int(prompt[place])))))
+        return spans
 
     def _shown(self, parts: Sequence[tuple[Sequence[int] | np.ndarray, str]]) -> list[str]:
         """HTML of each token, from (tokens, the text that became certain with them) one after another."""
@@ -122,19 +141,19 @@ class Page:
         ]
 
     def _tokens(self, forward: int, step: Step, shown: Iterator[str]) -> str:
-        spans = []
-        for place in range(len(step.tokens)):
-            hue, guess, focus = "", "", '"'
-            tie = " tie" if place < len(step.gaps) and step.gaps[place] < TIE else ""
-            if place < step.accepted:
-                hue = self._hue(step.source)
-            elif place < len(step.drafted):
-                guess, focus = f"<del>{self._quote(step.drafted[place])}</del>", ' instead" tabindex="0"'
-            spans.append(
-                f'<span class="t{tie}{focus} data-f="{forward}"{hue}>{guess}{next(shown)}'
-                f'<span class="tip" role="tooltip">{self._tip(forward, step, place, guess)}</span></span>'
-            )
-        return "".join(spans)
+        return "".join(self._token(forward, step, place, next(shown)) for place in range(len(step.tokens)))
+
+    def _token(self, forward: int, step: Step, place: int, shown: str) -> str:
+        hue, guess, focus = "", "", '"'
+        tie = " tie" if place < len(step.gaps) and step.gaps[place] < TIE else ""
+        if place < step.accepted:
+            hue = self._hue(step.source)
+        elif place < len(step.drafted):
+            guess, focus = f"<del>{self._quote(step.drafted[place])}</del>", ' instead" tabindex="0"'
+        return (
+            f'<span class="t{tie}{focus} data-f="{forward}"{hue}>{guess}{shown}'
+            f'<span class="tip" role="tooltip">{self._tip(forward, step, place, guess)}</span></span>'
+        )
 
     def _tip(self, forward: int, step: Step, place: int, guess: str) -> str:
         token, source = step.tokens[place], f"<b>{visible(step.source)}</b>"
