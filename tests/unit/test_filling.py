@@ -42,7 +42,7 @@ STRATEGIES = [
 def masked_model(*, latents: int = 0, lengths: int = 6, context: int = 12, seed: int = 0) -> MaskedLlama:
     """A masked model with random weights over 8 units, of which 7 is END, and one id for conditions."""
     config = MaskedConfig(
-        vocab_size=9 + (latents + 1 if latents else 0), units=8, latents=latents, lengths=lengths, end=7,
+        vocab_size=9 + (latents + 1 if latents else 0), units=8, latents=latents, imagination=0, lengths=lengths, end=7,
         hidden_size=16, intermediate_size=32, layers=2, heads=2, context=context,
     )  # fmt: skip
     module = MaskedModule(config)

@@ -15,8 +15,8 @@ from foretoken.model.masked import MaskedConfig, MaskedLlama, MaskedModule, load
 from foretoken.model.protocol import LengthModel, ParallelModel
 
 SHAPE = {
-    "vocab_size": 14, "units": 8, "latents": 4, "lengths": 6, "end": 7, "hidden_size": 16, "intermediate_size": 32,
-    "layers": 2, "heads": 2, "context": 12,
+    "vocab_size": 14, "units": 8, "latents": 4, "imagination": 0, "lengths": 6, "end": 7, "hidden_size": 16,
+    "intermediate_size": 32, "layers": 2, "heads": 2, "context": 12,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from foretoken.recipes.units import Run, UnitsConfig
 from foretoken.strategy.cascade import first, rest
 
 FIELDS: dict[str, Any] = {
-    "source": "toy", "codec": "", "causal": False, "latents": 0, "untold": 0.0, "hidden_size": 16,
+    "source": "toy", "codec": "", "causal": False, "latents": 0, "imagination": 0, "untold": 0.0, "hidden_size": 16,
     "intermediate_size": 32, "layers": 2, "heads": 2, "batch": 8, "steps": (60,), "warmup": 2, "cooldown": 0.5,
     "rate": 0.02, "save_every": 10, "seed": 1,
 }  # fmt: skip
@@ -34,9 +34,17 @@ def toy(*, end: int = -1) -> Rows:
     return Rows([np.array([8 + index // 2 % 2]) for index in range(40)], bodies, 8, 11, end=end, untold=10)
 
 
+def of_two() -> Rows:
+    """The body says 1 2 1 2 or 4 3 4 3."""
+    rows = toy()
+    bodies = [np.array([1, 2, 1, 2]) if index % 2 else np.array([4, 3, 4, 3]) for index in range(40)]
+    return dataclasses.replace(rows, bodies=bodies)
+
+
 @pytest.fixture(autouse=True)
 def source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(conditions.SOURCES, "toy", lambda data, codec, out: toy())
+    monkeypatch.setitem(conditions.SOURCES, "toy of two", lambda data, codec, out: of_two())
     monkeypatch.setitem(conditions.SOURCES, "toy with ends", lambda data, codec, out: toy(end=0))
 
 
@@ -85,6 +93,18 @@ def test_a_masked_model_learns_that_answers_hang_together(tmp_path: Path) -> Non
     assert valid(ft.Cascade([ft.Stage(first(1)), ft.Stage(rest)]), -1) > 0.9
 
 
+def test_a_vector_that_all_positions_know_is_an_imagination_too(tmp_path: Path) -> None:
+    folder = trained(tmp_path, source="toy of two", latents=64, imagination=2, steps=(400,), rate=0.01, batch=32)
+    model = ft.MaskedLlama(folder)
+    imagined = ft.Cascade([ft.Stage(first(1)), ft.Stage(rest)])
+    out = ft.generate(model, ft.Canvas([[-1, 8, -1, -1, -1, -1]]), imagined, n=120, seed=3)
+    right = {(1, 2, 1, 2), (4, 3, 4, 3)}
+    bodies = [tuple(row.units[2:].tolist()) for row in out.rows]
+    assert np.mean([body in right for body in bodies]) > 0.7
+    assert all(0.2 < bodies.count(body) / 120 for body in right)
+    assert len({int(row.units[0]) for row in out.rows}) > 40
+
+
 def test_a_causal_model_learns_the_same_rows_and_is_a_llama(tmp_path: Path) -> None:
     model = ft.Native(load_llama(trained(tmp_path, causal=True)))
     out = ft.generate(model, ft.Canvas([[8], [9]]), max_tokens=4, n=40, seed=2)
@@ -99,7 +119,9 @@ def test_a_model_of_bodies_that_end_says_how_long_they_are(tmp_path: Path) -> No
     assert np.mean([row.finish_reason == "end" and 3 <= len(row.tokens) <= 5 for row in out.rows]) > 0.8
 
 
-@pytest.mark.parametrize("changes", [{"latents": 2}, {"causal": True}, {"source": "toy with ends"}])
+@pytest.mark.parametrize(
+    "changes", [{"latents": 2}, {"causal": True}, {"source": "toy with ends"}, {"latents": 8, "imagination": 2}]
+)
 def test_a_run_that_is_cut_goes_on_as_if_it_had_not_been(tmp_path: Path, changes: dict[str, Any]) -> None:
     whole = run(tmp_path / "a", steps=(14,), **changes)
     whole.train(lambda *_: None)

@@ -26,7 +26,7 @@ class Guided:
 
     Example:
         >>> from foretoken.model.masked import MaskedConfig, MaskedLlama, MaskedModule
-        >>> config = MaskedConfig(vocab_size=10, units=8, latents=0, lengths=0, end=-1, hidden_size=8,
+        >>> config = MaskedConfig(vocab_size=10, units=8, latents=0, imagination=0, lengths=0, end=-1, hidden_size=8,
         ...     intermediate_size=16, layers=1, heads=2, context=12)
         >>> untold = lambda canvas: np.where(canvas == 8, 9, canvas)
         >>> guided = Guided(MaskedLlama(MaskedModule(config)), 2.0, without=untold)

@@ -21,6 +21,9 @@ KIND = "masked"
 """What `config.json` says such a model is."""
 
 
+_LEAST = {"latents": 0, "imagination": 0, "lengths": 0, "end": -1}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskedConfig:
     """The shape of a masked model; a checkpoint states every field.
@@ -33,6 +36,8 @@ class MaskedConfig:
         vocab_size: number of ids.
         units: how many of them, from 0, may stand in a body.
         latents: of how many shared imaginations one stands at position 0; 0 for a model without.
+        imagination: how many numbers each of them is, points of a normal law that all are as likely as the others
+            (the continuous case, a VAE's prior); 0 if each has an embedding of its own (the discrete one).
         lengths: the longest body whose length is predicted, 0 for none.
         end: the id that ends a body, or -1.
         hidden_size, intermediate_size, layers, heads: shape of the transformer, that of a Llama.
@@ -42,6 +47,7 @@ class MaskedConfig:
     vocab_size: int
     units: int
     latents: int
+    imagination: int
     lengths: int
     end: int
     hidden_size: int
@@ -52,11 +58,13 @@ class MaskedConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), {"latents": 0, "lengths": 0, "end": -1}.get(field.name, 1)
+            value, least = getattr(self, field.name), _LEAST.get(field.name, 1)
             if type(value) is not int or not least <= value < 2**31:
                 raise InvalidArgument(f"{field.name} must be an integer of at least {least}, got {value!r}")
         if self.units + self.imaginations > self.vocab_size:
             raise InvalidArgument(f"{self.units} units and {self.latents} latents are more than {self.vocab_size} ids")
+        if self.imagination and not self.latents:
+            raise InvalidArgument(f"imagination is {self.imagination} without latents: give how many of them there are")
         if self.end >= self.units:
             raise InvalidArgument(f"end {self.end} is none of the {self.units} units")
         if self.hidden_size % self.heads:
@@ -67,6 +75,11 @@ class MaskedConfig:
     def imaginations(self) -> int:
         """Ids of shared imaginations, "none" among them."""
         return self.latents + 1 if self.latents else 0
+
+    @property
+    def first_latent(self) -> int:
+        """The lowest id of a shared imagination."""
+        return self.vocab_size - self.imaginations
 
     @property
     def untold(self) -> int:
@@ -102,6 +115,12 @@ class MaskedModule(nn.Module):
         self.embed_places = nn.Parameter(torch.zeros(config.context, config.hidden_size))
         self.layers = nn.ModuleList(Block(llama) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=llama.rms_norm_eps)
+        if config.imagination:
+            self.imagine = nn.Linear(config.imagination, config.hidden_size)
+            self.posterior = nn.Linear(config.hidden_size, 2 * config.imagination)
+            self.points: Tensor
+            points = torch.randn(config.latents, config.imagination, generator=torch.Generator().manual_seed(0))
+            self.register_buffer("points", points)  # in the file: a later torch may draw others
         self.lengths_head = nn.Linear(config.hidden_size, config.lengths + 1) if config.lengths else None
         self.cos: Tensor
         self.sin: Tensor
@@ -119,20 +138,25 @@ class MaskedModule(nn.Module):
                 nn.init.normal_(weight, std=scale, generator=generator)
             elif name.endswith("bias"):
                 nn.init.zeros_(weight)
+        if self.config.imagination:
+            # An encoder that is vague at first is never listened to, and so never becomes clear.
+            nn.init.normal_(self.posterior.weight, std=self.config.hidden_size**-0.5, generator=generator)
+            nn.init.constant_(self.posterior.bias[self.config.imagination :], -4.0)
 
-    def hidden(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, lengths: Tensor | None = None, imagined: Tensor | None = None) -> Tensor:
         """The normed states (batch, positions, hidden).
 
         Args:
             ids: (batch, positions) int64.
             lengths: (batch,) int64, positions of each row that there are; None for all.
+            imagined: (batch, imagination) that stands at position 0, whatever the id there; None for what the id says.
         """
         positions = ids.shape[1]
         unknown = (ids == UNKNOWN)[..., None]
-        x = (
-            torch.where(unknown, self.embed_unknown, self.embed_tokens(ids.clamp(min=0)))
-            + self.embed_places[:positions]
-        )
+        x = torch.where(unknown, self.embed_unknown, self.embed_tokens(ids.clamp(min=0)))
+        if self.config.imagination:
+            x = self._imagining(x, ids, imagined)
+        x = x + self.embed_places[:positions]
         there = torch.arange(positions, device=ids.device)
         sees = torch.ones(1, 1, 1, positions, dtype=torch.bool, device=ids.device)
         if lengths is not None:
@@ -140,6 +164,17 @@ class MaskedModule(nn.Module):
         for layer in self.layers:
             x = layer(x, self.cos[:positions], self.sin[:positions], sees)
         return self.norm(x)
+
+    def _imagining(self, x: Tensor, ids: Tensor, imagined: Tensor | None) -> Tensor:
+        """The embeddings, with that of a point where an imagination stands."""
+        latent = ids[:, 0] - self.config.first_latent
+        told = (latent >= 0) & (latent < self.config.latents)
+        if imagined is None:
+            imagined = self.points[latent.clamp(0, self.config.latents - 1)]
+        else:
+            told = torch.ones_like(told)
+        front = torch.where(told[:, None], self.imagine(imagined).to(x.dtype), x[:, 0])
+        return torch.cat((front[:, None], x[:, 1:]), dim=1)
 
     def forward(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         return self.hidden(ids, lengths) @ self.embed_tokens.weight.T
@@ -165,7 +200,7 @@ class MaskedLlama:
         InvalidArgument: `dtype` is neither float32 nor bfloat16.
 
     Example:
-        >>> config = MaskedConfig(vocab_size=9, units=8, latents=0, lengths=4, end=7, hidden_size=8,
+        >>> config = MaskedConfig(vocab_size=9, units=8, latents=0, imagination=0, lengths=4, end=7, hidden_size=8,
         ...     intermediate_size=16, layers=1, heads=2, context=12)
         >>> model = MaskedLlama(MaskedModule(config))
         >>> model.predict(np.array([[8, 3, -1]]), np.array([3])).shape
@@ -183,7 +218,7 @@ class MaskedLlama:
         allowed = torch.zeros(2, config.vocab_size)  # in a body, and at the place of the imagination
         allowed[0, config.units :] = -torch.inf
         allowed[1] = -torch.inf
-        allowed[1, config.vocab_size - config.imaginations : config.untold] = 0
+        allowed[1, config.first_latent : config.untold] = 0
         self._allowed = allowed
 
     @property
@@ -203,6 +238,8 @@ class MaskedLlama:
         if not self.latents:
             return logits.add_(self._allowed[0])
         logits[:, 1:] += self._allowed[0]
+        if self.config.imagination:
+            logits[:, 0] = 0  # points of one law
         logits[:, 0] += self._allowed[1]
         return logits
 
@@ -236,7 +273,7 @@ def load_masked(folder: Path) -> MaskedModule:
     return module
 
 
-def save_masked(module: MaskedModule, folder: Path) -> None:
-    """Write a folder that `load_masked` reads; weights in bfloat16."""
-    write_tensors(folder / WEIGHTS, module.state_dict(), dtype=torch.bfloat16)
+def save_masked(module: MaskedModule, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write a folder that `load_masked` reads; see `write_tensors` for what `dtype` may be."""
+    write_tensors(folder / WEIGHTS, module.state_dict(), dtype=dtype)
     write_object(folder / CONFIG, {"model": KIND, **dataclasses.asdict(module.config)})

@@ -26,7 +26,11 @@ from .optimizer import Muon
 from .run import RecipeConfig
 
 _IMAGINED = 6
-"""Of a model with shared imaginations every so manieth step teaches them, with half of its rows: each is tried."""
+"""Where imaginations are symbols every so manieth step teaches them, with half of its rows: each is tried."""
+
+
+_FREE = 0.25
+"""Nats of each number of an imagination that cost nothing."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,7 @@ class UnitsConfig(RecipeConfig):
         codec: whose units they are: a name, a folder, or "" where the source makes its own.
         causal: whether the model only looks back, and is a Llama; else it is masked.
         latents: shared imaginations of a masked model, 0 for none.
+        imagination: numbers of each of them, 0 if they are symbols.
         untold: share of the rows whose first condition is not told, where the source has a sign for that.
         hidden_size, intermediate_size, layers, heads: shape of the transformer.
         batch: rows a step.
@@ -46,12 +51,13 @@ class UnitsConfig(RecipeConfig):
 
     recipe = "units"
     unit = "nats a unit"
-    optional_zero = (*RecipeConfig.optional_zero, "latents")
+    optional_zero = (*RecipeConfig.optional_zero, "latents", "imagination")
 
     source: str
     codec: str
     causal: bool
     latents: int
+    imagination: int
     untold: float
     hidden_size: int
     intermediate_size: int
@@ -65,6 +71,8 @@ class UnitsConfig(RecipeConfig):
             raise InvalidArgument(f"source must be one of {sorted(conditions.SOURCES)}, got {self.source!r}")
         if type(self.causal) is not bool or (self.causal and self.latents):
             raise InvalidArgument(f"causal must be true or false, and true without latents, got {self.causal!r}")
+        if self.imagination and not self.latents:
+            raise InvalidArgument(f"imagination is {self.imagination} without latents: give how many of them there are")
         if type(self.untold) not in (int, float) or not 0 <= self.untold <= 1:
             raise InvalidArgument(f"untold must be a share in [0, 1], got {self.untold!r}")
 
@@ -95,8 +103,8 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
             self.module = MaskedModule(
                 MaskedConfig(
                     vocab_size=rows.vocab_size + (config.latents + 1 if config.latents else 0), units=rows.units,
-                    latents=config.latents, lengths=longest[1] if self.ended else 0, end=rows.end, layers=config.layers,
-                    heads=config.heads, context=context, **shape,
+                    latents=config.latents, imagination=config.imagination, lengths=longest[1] if self.ended else 0,
+                    end=rows.end, layers=config.layers, heads=config.heads, context=context, **shape,
                 )
             )  # fmt: skip
         self.module.initialise(torch.Generator().manual_seed(config.seed))
@@ -116,9 +124,12 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
                 ids, counts = _padded([self._headed(condition) for condition in told])
                 lengths = torch.tensor([len(body) for body in bodies])
                 loss = 0.1 * F.cross_entropy(self.module.length_logits(ids, counts).float(), lengths)
-            if self.config.latents and self.step % _IMAGINED == 0:
-                half = (len(bodies) + 1) // 2
-                return loss + self._imagined(self.module, told[:half], bodies[:half])
+            half = (len(bodies) + 1) // 2
+            if self.config.imagination:
+                loss = loss + self._vectors(self.module, *self._all_asked(told[:half], bodies[:half]))
+                told, bodies = told[half:], bodies[half:]
+            elif self.config.latents and self.step % _IMAGINED == 0:
+                return loss + self._symbols(self.module, *self._all_asked(told[:half], bodies[:half]))
             return loss + self._masked(self.module, told, bodies, random)
 
     def _told(self, condition: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -163,27 +174,33 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
             wanted[line, : len(row)] = torch.from_numpy(ask)
         return self._nats(module, ids, counts, truth, wanted).mean()
 
-    def _nats(self, module: MaskedModule, ids: Tensor, counts: Tensor, truth: Tensor, wanted: Tensor) -> Tensor:
+    def _nats(
+        self, module: MaskedModule, ids: Tensor, counts: Tensor, truth: Tensor, wanted: Tensor,
+        imagined: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Of each unit that is asked for, those of a row behind those of the one before."""
-        states = module.hidden(ids, None if bool((counts == ids.shape[1]).all()) else counts)[wanted]
+        level = bool((counts == ids.shape[1]).all())
+        states = module.hidden(ids, None if level else counts, imagined)[wanted]
         logits = states @ module.embed_tokens.weight[: self.rows.units].T
         return F.cross_entropy(logits.float(), truth[wanted], reduction="none")
 
-    def _imagined(self, module: MaskedModule, told: list[np.ndarray], bodies: list[np.ndarray]) -> Tensor:
-        """Everything at once, under the imagination that each row likes best (hard EM), which is to be foreseen."""
-        latents, first = self.config.latents, module.config.vocab_size - self.config.latents - 1
-        batch = len(bodies)
+    def _all_asked(self, told: list[np.ndarray], bodies: list[np.ndarray]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rows of which the whole body is asked for: ids, lengths, the truth, and where it is wanted."""
         truth, counts = _padded([np.concatenate(row) for row in zip(map(self._headed, told), bodies, strict=True)])
         heads = torch.tensor([len(condition) + 1 for condition in told])
         places = torch.arange(truth.shape[1])
         wanted = (places >= heads[:, None]) & (places < counts[:, None])
-        asked = truth.masked_fill(wanted, UNKNOWN)
-        costs = torch.zeros(batch, latents)
+        return truth.masked_fill(wanted, UNKNOWN), counts, truth, wanted
+
+    def _symbols(self, module: MaskedModule, asked: Tensor, counts: Tensor, truth: Tensor, wanted: Tensor) -> Tensor:
+        """Everything at once, under the imagination that each row likes best (hard EM), which is to be foreseen."""
+        latents, first = self.config.latents, module.config.first_latent
+        costs = torch.zeros(len(asked), latents)
         with torch.no_grad():
             for latent in range(latents):
                 asked[:, 0] = first + latent
                 nats = self._nats(module, asked, counts, truth, wanted)
-                lines = torch.arange(batch)[:, None].expand_as(wanted)[wanted]
+                lines = torch.arange(len(asked))[:, None].expand_as(wanted)[wanted]
                 costs[:, latent].index_add_(0, lines, nats)
             # Compared with what it costs the others, or the first to be better would take all rows for ever.
             best = (costs - costs.mean(dim=0)).argmin(dim=1)
@@ -194,12 +211,23 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
         chances = state @ module.embed_tokens.weight[first : first + latents].T
         return loss + F.cross_entropy(chances.float(), best) / 10
 
+    def _vectors(self, module: MaskedModule, asked: Tensor, counts: Tensor, truth: Tensor, wanted: Tensor) -> Tensor:
+        """Everything at once, under a vector that was read from all of it (a VAE, 1312.6114)."""
+        mean, spread = module.posterior(module.hidden(truth, counts)[:, 0]).float().chunk(2, dim=1)
+        generator = torch.Generator().manual_seed(self.config.seed * 2**32 + self.step)
+        imagined = mean + (spread / 2).exp() * torch.randn(mean.shape, generator=generator)
+        nats = self._nats(module, asked, counts, truth, wanted, imagined).mean()
+        told = (mean.square() + spread.exp() - 1 - spread).mean(dim=0) / 2  # nats of each number
+        # What is less than free is not saved on (1606.04934), nor anything at first (1511.06349), or nothing is told.
+        weight = min(1.0, self.step / (self.config.steps[0] / 3))
+        return nats + weight * told.clamp(min=_FREE).sum() * len(asked) / wanted.sum()
+
     def export(self, folder: Path) -> None:
-        """Write the model as a checkpoint folder: a Llama, or a masked model; weights in bfloat16."""
+        """Write the model as a checkpoint folder: a Llama in bfloat16, or a masked model in eight bits."""
         if isinstance(self.module, LlamaModule):
             save_llama(self.module, folder, dtype=torch.bfloat16)
         else:
-            save_masked(self.module, folder)
+            save_masked(self.module, folder, dtype=torch.int8)
         for file in self.out.glob("tokenizer.json"):
             part = folder / "tokenizer.part"
             part.write_bytes(file.read_bytes())

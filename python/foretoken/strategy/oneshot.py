@@ -30,7 +30,7 @@ class OneShot:
 
     Example:
         >>> from foretoken.model.masked import MaskedConfig, MaskedLlama, MaskedModule
-        >>> config = MaskedConfig(vocab_size=9, units=8, latents=0, lengths=4, end=7, hidden_size=8,
+        >>> config = MaskedConfig(vocab_size=9, units=8, latents=0, imagination=0, lengths=4, end=7, hidden_size=8,
         ...     intermediate_size=16, layers=1, heads=2, context=12)
         >>> import foretoken as ft
         >>> canvas = ft.Canvas([[8, -1, -1, 3, -1]])
