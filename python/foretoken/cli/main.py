@@ -12,9 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ForetokenError
-from . import bench, certify, codec, generate, info, train
+from . import bench, certify, codec, generate, info, lab, train
 
-COMMANDS = {"generate": generate, "train": train, "codec": codec, "info": info, "bench": bench, "certify": certify}
+COMMANDS = {
+    "generate": generate, "train": train, "codec": codec, "info": info, "bench": bench, "certify": certify, "lab": lab,
+}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,7 +16,9 @@ from ..errors import InvalidArgument, ShapeError
 from ..model.protocol import CausalModel
 
 
-def conditional_acceptance(accepts: np.ndarray, lengths: np.ndarray, *, places: int | None = None) -> np.ndarray:
+def conditional_acceptance(
+    accepts: np.ndarray, lengths: np.ndarray, *, places: int | None = None, least: float = 0.0
+) -> np.ndarray:
     """The probability that each place is accepted, given that all before it were: (places,) float64, NaN if none came.
 
     Expectations are taken over the verifier's chance instead of drawing it: a row counts at a place with the
@@ -26,6 +28,7 @@ def conditional_acceptance(accepts: np.ndarray, lengths: np.ndarray, *, places: 
         accepts: (rows, positions) how probably a unit is accepted if those before it were; see `matched` and `ratio`.
         lengths: (rows,) units of each row that count.
         places: how many places to report, all unless given.
+        least: rows that must have been followed to a place, in expectation more than so many, for it to be reported.
 
     Raises:
         ShapeError: the two do not fit each other.
@@ -40,9 +43,11 @@ def conditional_acceptance(accepts: np.ndarray, lengths: np.ndarray, *, places: 
     reached, found = np.ones(len(accepts)), np.full(asked, np.nan)
     for place in range(min(asked, accepts.shape[1])):
         reached = reached * (lengths > place)
-        if (weight := reached.sum()) > 0:
+        if (weight := reached.sum()) > least:
             reached = reached * accepts[:, place]
             found[place] = reached.sum() / weight
+        else:
+            break
     return found
 
 

@@ -98,17 +98,33 @@ class Oracle:
         logits = torch.zeros(rows, positions, self.vocab_size)
         unknown = canvas == UNKNOWN
         logits[torch.from_numpy(unknown)] = -torch.inf
-        table, lines = logits.numpy(), np.arange(rows)
-        if self.shared and positions > 1:
-            wanted = unknown[:, 1]
-            with np.errstate(divide="ignore"):
-                table[wanted, 1, self.units + self.meanings :] = np.log(weights[wanted])
-        for place in range(self.body, positions):
-            law = np.zeros((rows, self.units))
-            np.add.at(law, (lines[:, None], answers[:, :, place - self.body]), weights)
-            with np.errstate(divide="ignore"):
-                table[:, place, : self.units] = np.where(unknown[:, place, None], np.log(law), 0)
+        table, body = logits.numpy(), answers[:, :, : positions - self.body]
+        with np.errstate(divide="ignore"):
+            if self.shared and positions > 1:
+                table[unknown[:, 1], 1, self.units + self.meanings :] = np.log(weights[unknown[:, 1]])
+            # Of each unit that some answer has at a place, how probable all answers are that have it there.
+            same = body[:, :, None] == body[:, None]
+            laws = np.log(np.einsum("rn,rnmp->rmp", weights, same))
+        for mode in range(self.modes):
+            line, place = unknown[:, self.body :].nonzero()
+            table[line, place + self.body, body[line, mode, place]] = laws[line, mode, place]
         return logits
+
+    def following(self, read: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """What `predict` says of the first position behind what was read, (rows, vocabulary) float32.
+
+        Args:
+            read: (rows, positions) int64, `UNKNOWN` behind a row's length.
+            lengths: (rows,) int64, each less than `context`.
+        """
+        answers, lines = self.answers[read[:, 0] - self.units], np.arange(len(read))
+        weights, law = self._weights(read, answers), np.zeros((len(read), self.vocab_size))
+        body = lengths >= self.body
+        law[~body, self.units + self.meanings :] = weights[~body] if self.shared else 0
+        units = answers[lines[body], :, lengths[body] - self.body]
+        np.add.at(law, (lines[body, None], units), weights[body])
+        with np.errstate(divide="ignore"):
+            return torch.from_numpy(np.log(law).astype(np.float32))
 
     def _weights(self, canvas: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """How probable each answer is, (rows, modes)."""
@@ -164,11 +180,7 @@ class OracleSession:
             self._lengths[taking] += 1
             asked = taking[self._lengths[taking] < self._oracle.context]
             if len(asked):
-                longest = int(self._lengths[asked].max()) + 1
-                past = np.full((len(asked), longest), UNKNOWN, dtype=np.int64)
-                past[:, : min(longest, self._read.shape[1])] = self._read[asked, :longest]
-                found = self._oracle.predict(past, np.full(len(asked), longest))
-                logits[asked, place] = found[np.arange(len(asked)), self._lengths[asked]]
+                logits[asked, place] = self._oracle.following(self._read[asked], self._lengths[asked])
         return logits[np.arange(rows), counts - 1][:, None] if last else logits
 
     def truncate(self, lengths: np.ndarray) -> None:
