@@ -81,7 +81,8 @@ def write_card(folder: Path, config: PatchesConfig, codec: Patches | Film, *, fi
         "```",
         "",
         f"{config.steps[-1]:,} steps of {config.batch}, Adam, peak rate {config.rate}, squared error of pixels, "
-        f"products in bfloat16{begun}. Weights are stored in bfloat16 and used in float32.",
+        f"products in bfloat16{begun}. Weights are stored in eight bits, with a scale for each row, "
+        "and used in float32; figures are those of the same weights in bfloat16, 0.03 dB better at most.",
         "",
         "## Figures",
         "",

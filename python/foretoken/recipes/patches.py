@@ -129,5 +129,5 @@ class Run(run.Run[PatchesConfig, PatchAutoencoder]):
         return np.stack(films)
 
     def export(self, folder: Path) -> None:
-        """Write the codec as a checkpoint folder that `codec.load` reads; weights in bfloat16."""
-        (Patches if self.config.frames == 1 else Film)(self.module).save(folder)
+        """Write the codec as a checkpoint folder that `codec.load` reads; weights in eight bits."""
+        (Patches if self.config.frames == 1 else Film)(self.module).save(folder, dtype=torch.int8)

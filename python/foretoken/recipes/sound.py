@@ -153,5 +153,5 @@ class Run(run.Run[SoundRecipe, Trained]):
         return heard + config.commitment * commitment
 
     def export(self, folder: Path) -> None:
-        """Write the codec as a checkpoint folder that `SoundCodes.from_folder` reads; weights in float16."""
-        SoundCodes(self.module.autoencoder, self.module.books.books.numpy()).save(folder, dtype=torch.float16)
+        """Write the codec as a checkpoint folder that `SoundCodes.from_folder` reads; weights in eight bits."""
+        SoundCodes(self.module.autoencoder, self.module.books.books.numpy()).save(folder, dtype=torch.int8)
