@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 import foretoken as ft
+from foretoken.drafter.block_model import BlockConfig, BlockModule, save_block
 from foretoken.evaluate.report import Report
-from foretoken.model.checkpoint import save_llama
+from foretoken.model.checkpoint import load_llama, save_llama
 from foretoken.model.protocol import CausalModel
 from foretoken.recipes.language import train_tokenizer
 from tests.models import tiny_llama
@@ -106,6 +107,21 @@ def tiny_folder() -> str:
             save_llama(tiny_llama(layers=layers, vocab_size=300), folder)
             tokenizer.save(str(folder / "tokenizer.json"))
     return os.path.join(_tiny.name, "tiny")
+
+
+def tiny_block(model: str) -> str:
+    """The folder of a block drafter with random weights for a toy model, beside it."""
+    shape = load_llama(Path(model)).config
+    module = BlockModule(
+        BlockConfig(
+            target="tiny", vocab_size=shape.vocab_size, hidden_size=shape.hidden_size, taps=(0, 1), layers=1, heads=4,
+            kv_heads=2, intermediate_size=32, block=4, reach=8, rank=8, order=2, latents=1,
+            rms_norm_eps=shape.rms_norm_eps, rope_theta=shape.rope_theta,
+        )
+    )  # fmt: skip
+    module.initialise(torch.Generator().manual_seed(1))
+    save_block(module, Path(f"{model}-block"))
+    return f"{model}-block"
 
 
 _tiny: tempfile.TemporaryDirectory[str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -113,6 +114,73 @@ def tiny_llama(seed: int = 0, *, vocab_size: int = 48, layers: int = 2, scale: f
 def tiny_model(seed: int = 0, **shape: int) -> Llama:
     """The same, ready to decode."""
     return Llama(tiny_llama(seed, **shape))
+
+
+class TappedTable(TableModel):
+    """The same, with states: of each layer and unit, a vector that is a function of the last two units."""
+
+    hidden = 8
+
+    @functools.cache  # noqa: B019 - tests are short
+    def vectors(self, kind: int) -> torch.Tensor:
+        """Random rows, (vocab, hidden), of one kind or another."""
+        generator = torch.Generator().manual_seed(kind)
+        return torch.randn(self.vocab_size, self.hidden, generator=generator)
+
+    def vocabulary(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.vectors(1), self.vectors(2)
+
+    def open_tapped(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...]) -> TappedTableSession:
+        return TappedTableSession(self, rows, taps)
+
+
+class TappedTableSession(TableSession):
+    def __init__(self, model: TappedTable, rows: int, taps: tuple[int, ...]) -> None:
+        super().__init__(model, rows)
+        self.taps, self.states = taps, torch.zeros(rows, 0, len(taps), model.hidden)
+
+    def forward(self, tokens: np.ndarray, counts: np.ndarray | None = None, *, last: bool = False) -> torch.Tensor:
+        before = [list(past) for past in self.past]
+        logits = super().forward(tokens, counts, last=last)
+        parents = np.arange(-1, tokens.shape[1] - 1)[None].repeat(len(tokens), axis=0)
+        self._see(before, tokens, parents)
+        return logits
+
+    def forward_tree(self, tokens: np.ndarray, parents: np.ndarray, counts: np.ndarray | None = None) -> torch.Tensor:
+        self._see(self.past, tokens, parents)
+        return super().forward_tree(tokens, parents, counts)
+
+    def _see(self, pasts: Sequence[list[int]], tokens: np.ndarray, parents: np.ndarray) -> None:
+        rows, width = tokens.shape
+        self.states = torch.zeros(rows, width, len(self.taps), self.model.hidden)  # type: ignore[attr-defined]
+        for row, past in enumerate(pasts):
+            for place, parent in enumerate(parents[row].tolist()):
+                before = int(tokens[row, parent]) if parent >= 0 else past[-1] if past else 0
+                for i, layer in enumerate(self.taps):
+                    mine, theirs = (self.model.vectors(3 + 2 * layer + j) for j in range(2))  # type: ignore[attr-defined]
+                    self.states[row, place, i] = mine[int(tokens[row, place])] + theirs[before]
+
+    def select(self, rows: np.ndarray) -> None:
+        super().select(rows)
+        self.states = self.states[torch.from_numpy(rows)]
+
+
+class ParallelTable:
+    """A masked model: what stands at an unknown place is a function of the two known units before it and how far."""
+
+    def __init__(self, vocab_size: int, *, context: int = 64) -> None:
+        self.vocab_size, self.context, self.end_tokens = vocab_size, context, ()
+        self.seen: list[list[list[int]]] = []
+
+    def predict(self, canvas: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
+        self.seen.append([row[:length].tolist() for row, length in zip(canvas, lengths.tolist(), strict=True)])
+        out = np.zeros((*canvas.shape, self.vocab_size), dtype=np.float32)
+        for row, units in enumerate(canvas):
+            known = [int(unit) for unit in units if unit >= 0]
+            for place in range(len(known), int(lengths[row])):
+                rng = np.random.default_rng([*known[-2:], place - len(known)])
+                out[row, place] = 2 * rng.normal(size=self.vocab_size)
+        return torch.from_numpy(out)
 
 
 class FunctionDrafter:

@@ -15,12 +15,14 @@ from .codec.pixels import Pixels as Pixels
 from .codec.samples import Samples as Samples
 from .codec.sound_codes import SoundCodes as SoundCodes
 from .codec.text import Text as Text
+from .drafter.block import BlockDrafter as BlockDrafter
 from .drafter.costs import Adaptive as Adaptive
 from .drafter.jacobi import Jacobi as Jacobi
 from .drafter.jacobi import above as above
 from .drafter.jacobi import repeat as repeat
 from .drafter.lookup import NGram as NGram
 from .drafter.lookup import Suffix as Suffix
+from .drafter.masked import MaskedDrafter as MaskedDrafter
 from .drafter.protocol import Draft as Draft
 from .drafter.several import Several as Several
 from .drafter.small_model import EarlyExit as EarlyExit

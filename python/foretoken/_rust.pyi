@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 __all__ = [
+    "BlockRing",
     "History",
     "NGram",
+    "NativeBlock",
     "NativeModel",
     "NativeSession",
     "Sampler",
@@ -368,7 +370,11 @@ class NativeModel:
     @property
     def memory(self) -> int: ...
     def first(self, layers: int) -> NativeModel: ...
-    def open(self, rows: int, capacity: int, nodes: int, threads: int) -> NativeSession: ...
+    def embedding(self) -> NDArray[np.float32]: ...
+    def unembedding(self) -> NDArray[np.float32]: ...
+    def open(
+        self, rows: int, capacity: int, nodes: int, threads: int, taps: Sequence[int] | None = None
+    ) -> NativeSession: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
     @classmethod
     def _from_parts(
@@ -383,6 +389,7 @@ class NativeModel:
 class NativeSession:
     @property
     def lengths(self) -> _Ids: ...
+    def states(self) -> NDArray[np.float32]: ...
     def forward(self, tokens: _Ids, counts: _Integers | None, last: bool) -> NDArray[np.float32]: ...
     def draft(
         self,
@@ -399,6 +406,32 @@ class NativeSession:
     def keep(self, path: _Ids, counts: _Integers) -> None: ...
     def truncate(self, lengths: _Integers) -> None: ...
     def select(self, rows: _Integers) -> None: ...
+
+@final
+class NativeBlock:
+    def __new__(
+        cls,
+        shape: tuple[Sequence[int], float, float],
+        sizes: Sequence[int],
+        weights: Mapping[str, NDArray[np.float32]],
+        dtype: str,
+    ) -> Self: ...
+    def open(self) -> BlockRing: ...
+
+@final
+class BlockRing:
+    def read(self, states: NDArray[np.float32], first: int) -> None: ...
+    def draft(
+        self,
+        newest: int,
+        k: int,
+        sampler: Sampler,
+        seeds: _Integers,
+        row: int,
+        history: Sequence[History] | None,
+        stream: int,
+        costs: Sequence[float] | None,
+    ) -> tuple[_Ids, _Reals, _Reals | None]: ...
 
 @final
 class Suffix:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .codec.hub import kind_of
 from .codec.text import Text
+from .drafter.block_model import KIND as BLOCK
 from .drafter.small_model import SmallModel
 from .errors import ArgumentTypeError, CheckpointError, ShapeError
 from .model.checkpoint import TOKENIZER, load_llama
@@ -31,9 +32,12 @@ def _kind(folder: Path) -> str | None:
     """What a folder holds if not a language model, and what reads it."""
     if kind_of(folder) is not None:
         return "a codec, which writes nothing by itself: ft.codec.load reads it"
-    if read_object(folder / CONFIG).get("model") == MASKED:
-        return "a model that fills in any position: ft.MaskedLlama reads it"
-    return None
+    kind = read_object(folder / CONFIG).get("model")
+    readers = {
+        MASKED: "a model that fills in any position: ft.MaskedLlama reads it",
+        BLOCK: "a drafter: ft.BlockDrafter reads it",
+    }
+    return readers.get(kind) if isinstance(kind, str) else None
 
 
 def load(name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule], CausalModel] = Native) -> Pipeline:

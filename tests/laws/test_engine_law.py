@@ -13,12 +13,15 @@ import pytest
 import torch
 
 import foretoken as ft
+from foretoken.drafter.block import BlockDrafter
+from foretoken.drafter.block_model import BlockConfig, BlockModule
+from foretoken.drafter.masked import MaskedDrafter
 from foretoken.drafter.protocol import Draft, Drafter, DraftRequest
 from foretoken.reference.chance import Atoms, Chance, Enumerate, enumerate_branches
 from foretoken.reference.noise import DRAFT, Place
 from tests import tiny
 from tests.laws.test_law import SAMPLERS
-from tests.models import FunctionDrafter, TableModel
+from tests.models import FunctionDrafter, ParallelTable, TableModel, TappedTable
 
 VOCABULARY, LENGTH = 3, 3
 PROMPT = [0, 1, 2, 0, 1]
@@ -28,6 +31,22 @@ def _fixed(row: int, past: list[int], k: int) -> Draft:
     return Draft(np.array([(past[-1] + i * i) % VOCABULARY for i in range(k)], dtype=np.int64))
 
 
+def block(**changes: Any) -> BlockModule:
+    """A block drafter with random weights for `TappedTable`."""
+    shape = {
+        "target": "table", "vocab_size": VOCABULARY, "hidden_size": TappedTable.hidden, "taps": (0, 1), "layers": 1,
+        "heads": 2, "kv_heads": 1, "intermediate_size": 8, "block": 3, "reach": 4, "rank": 4, "order": 2, "latents": 1,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    }  # fmt: skip
+    made = BlockModule(BlockConfig(**(shape | changes)))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.normal_(std=0.6, generator=generator)
+    return made
+
+
+BLOCK, HEADS, IMAGINED = block(), block(layers=0), block(latents=2)
 DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "n-gram": lambda: ft.NGram(minimum=1),
     "suffix": lambda: ft.Suffix(minimum=1),
@@ -36,6 +55,11 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "several": lambda: ft.Several(ft.NGram(minimum=2), ft.SmallModel(TableModel(VOCABULARY, order=1))),
     "tree": lambda: ft.Several(ft.NGram(minimum=1), ft.SmallModel(TableModel(VOCABULARY, order=1)), tree=True),
     "tree of draws": lambda: ft.Several(ft.SmallModel(TableModel(VOCABULARY, order=1)), ft.EarlyExit(1), tree=True),
+    "block": lambda: BlockDrafter(BLOCK, native=False),
+    "heads": lambda: BlockDrafter(HEADS),
+    "two imaginations": lambda: BlockDrafter(IMAGINED, chains=2),
+    "masked": lambda: MaskedDrafter(ParallelTable(VOCABULARY), reach=3),
+    "tree of blocks": lambda: ft.Several(BlockDrafter(BLOCK, native=False), ft.NGram(minimum=1), tree=True),
     "arbitrary": lambda: FunctionDrafter(_fixed),
 }
 
@@ -46,7 +70,7 @@ def texts(name: str, drafter: Drafter | None, verifier: Any, chance: Chance, len
     ends, minimum = fields.pop("end_tokens", ()), fields.pop("min_tokens", 0)
     options = {"sampler": ft.Sampler(**fields), "end_tokens": ends, "min_tokens": minimum}
     strategy = ft.Autoregressive(drafter, verifier, length=2) if drafter else ft.Autoregressive()
-    model = TableModel(VOCABULARY, scale=1.5)
+    model = TappedTable(VOCABULARY, scale=1.5)
     with tiny.decided_by(chance):
         out = ft.generate(model, ft.Canvas([PROMPT]), strategy, seed=7, max_tokens=length, **options)
     return tuple(out.tokens.tolist())
@@ -70,7 +94,7 @@ def test_the_ratio_test_keeps_the_law_of_a_generation(name: str, drafter: str) -
     assert tiny.total_variation(plain, law(name, DRAFTERS[drafter], ft.Rejection())) < 1e-9
 
 
-@pytest.mark.parametrize("drafter", ["n-gram", "small model", "several"])
+@pytest.mark.parametrize("drafter", ["n-gram", "small model", "several", "block"])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_blocks_keep_the_law_of_a_generation(name: str, drafter: str) -> None:
     """One token more, so that a block of two is followed by another."""

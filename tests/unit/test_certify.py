@@ -189,18 +189,18 @@ def test_a_drafter_that_lies_about_its_law_is_caught() -> None:
 
 
 def test_a_verifier_that_lets_guesses_pass_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One in five first guesses stays whatever the target says."""
+    """One in three first guesses stays whatever the target says."""
     verify, calls = ft.kernels.verify, iter(range(10**6))
 
     def broken(logits: Any, draft: Any, *others: Any, **keys: Any) -> Any:
         out = verify(logits, draft, *others, **keys)
         for row in range(len(draft)):
-            if next(calls) % 5 == 0 and keys["lengths"][row] and out.accepted[row] == 0:
+            if next(calls) % 3 == 0 and keys["lengths"][row] and out.accepted[row] == 0:
                 out.tokens[row, 0] = draft[row, 0]
         return out
 
     monkeypatch.setattr(ft.kernels, "verify", broken)
-    found = certified(ft.SmallModel(table(1)))
+    found = certified(ft.SmallModel(table(1)), draws=512)
     assert found["seed"]["without_near_tie"] > 0
     assert found["law"]["p"] < certify.ALARM
     assert not found["exact"]

@@ -11,7 +11,7 @@ import torch
 
 import foretoken as ft
 from foretoken.canvas import Canvas
-from foretoken.drafter.costs import Adaptive, ForwardCosts
+from foretoken.drafter.costs import Adaptive, DraftCosts, ForwardCosts
 from foretoken.drafter.jacobi import JacobiSession
 from foretoken.drafter.pace import open_paced
 from foretoken.drafter.protocol import Draft, DraftRequest, WatchingSession
@@ -128,6 +128,17 @@ def test_drew_tells_what_plain_decoding_would_draw_there(sampler: ft.Sampler, tr
             assert drawn.tokens.tolist() == [token]
     assert len(told) > 20
     assert {len(new) for _, _, new, _, _ in told} >= {1, 2}
+
+
+def test_adaptive_lengths_find_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a guess costs a fiftieth of a forward, and the first guess for a place is always wrong."""
+    model = Weak()
+    monkeypatch.setattr(ForwardCosts, "of", lambda self, width: 0.98 + 0.02 * width)
+    monkeypatch.setattr(DraftCosts, "of", lambda self, guesses: 0.0)
+    worst = ft.Jacobi(start=lambda units: int(model.logits(units).argmin()))
+    fast = run(model, ft.Autoregressive(worst, length=Adaptive(16)), max_tokens=200)
+    assert texts(fast) == texts(run(model, max_tokens=200))
+    assert fast.stats.tokens_per_forward > 3
 
 
 def test_only_who_wants_draws_gets_them() -> None:

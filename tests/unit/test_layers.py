@@ -9,7 +9,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "python" / "foretoken"
 
 # From the bottom up; the modules of one line stand side by side. A package stands for everything in it, but for its
-# protocol and what the protocol speaks of, which say what others must offer and so lie below all who offer it.
+# protocol and what the protocol speaks of, which say what others must offer and so lie below all who offer it; and
+# for the layers of the Llama, of which a drafter's own are made, too.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("canvas", "rules", "schedules", "halton"),
@@ -17,8 +18,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("generation",),
     ("sampler", "layouts", "reference"),
     ("kernels",),
-    ("ops", "weights", "shipped", "model.protocol", "drafter.costs"),
-    ("codec.protocol", "drafter.protocol"),
+    ("ops", "weights", "shipped", "model.protocol", "drafter.costs", "drafter.taps"),
+    ("codec.protocol", "drafter.protocol", "model.llama"),
     ("model", "codec", "drafter"),
     ("strategy",),
     ("ending",),

@@ -50,7 +50,10 @@ def model(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         with safe_open(weights, "pt") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - not a dict
+            stored = list(file.keys())
+            # The scales of matrices in eight bits are no parameters.
+            own = [name for name in stored if name.removesuffix(".scale") not in {*stored} - {name}]
+            shapes = [file.get_slice(name).get_shape() for name in own]
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is no checkpoint: {error.filename or weights.name} is missing") from None
     except (ValueError, SafetensorError) as error:

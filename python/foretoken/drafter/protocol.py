@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import DraftError
 from ..model.protocol import CausalModel
 from .costs import Adaptive, ForwardCosts
+from .taps import Taps
 
 _DRAFT = 4  # the first stream of noise that is the drafters'
 
@@ -96,6 +97,7 @@ class DraftRequest:
         costs: what forwards of the target cost, measured as they happen.
         streams: of the DRAFT noise; take the next one for each `propose`. Drafters that guess for the same place, and
             blocks that are judged as a whole, must not draw the same noise twice.
+        taps: what the target's layers made of the text, if a drafter asks for it.
     """
 
     model: CausalModel
@@ -108,6 +110,7 @@ class DraftRequest:
     adaptive: Adaptive | None
     costs: ForwardCosts
     streams: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(_DRAFT))
+    taps: Taps | None = None
 
 
 class DraftSession(Protocol):
@@ -150,7 +153,8 @@ class WatchingSession(DraftSession, Protocol):
 class Drafter(Protocol):
     """Makes sessions; holds what generations share (weights, a corpus).
 
-    A drafter whose drafts may be trees also says, as `nodes`, how many guesses one has at most.
+    A drafter whose drafts may be trees also says, as `nodes`, how many guesses one has at most. One that looks at the
+    target's states says, as `taps`, behind which layers, from 0 and rising; they come by `DraftRequest.taps`.
     """
 
     @property

@@ -41,6 +41,9 @@ class Several:
         # Of others a tree is one guess among several, too.
         self.nodes = nodes if tree else max(getattr(drafter, "nodes", 0) for drafter in drafters)
         self.tree = tree
+        self.taps: tuple[int, ...] = tuple(
+            sorted({tap for drafter in drafters for tap in getattr(drafter, "taps", ())})
+        )
 
     @property
     def name(self) -> str:

@@ -144,8 +144,9 @@ class _Certificate:
                     break
                 written += step.tokens
         found: list[Place] = []
-        for past in pasts:
-            keys: dict[str, Any] = {"sampler": self.sampler, "draws": draws, "seed": self.seed}
+        for index, past in enumerate(pasts):
+            # Each row of each text has noise of its own: what is added up must be independent.
+            keys: dict[str, Any] = {"sampler": self.sampler, "draws": draws, "seed": self.seed + index * draws}
             found += places(self.target, self.drafter, past, **keys)
         guessed = sum(int(place.guesses.sum()) for place in found)
         if not guessed:
@@ -163,11 +164,12 @@ class _Certificate:
     def _control(
         self, pasts: Sequence[np.ndarray], firsts: Sequence[Place], share: float, draws: int
     ) -> dict[str, Any]:
-        """The same test of a drafter that lies, half as much again as is noticed."""
+        """The same test of a drafter that lies, so often that the fault is twice what is noticed."""
         share, caught, distances = min(1.0, 2 * share), [], []
-        for past, first in zip(pasts, firsts, strict=True):
+        for index, (past, first) in enumerate(zip(pasts, firsts, strict=True)):
             liar = Liar(first.favourite, share, self.target.vocab_size)
-            keys: dict[str, Any] = {"sampler": self.sampler, "draws": draws, "seed": self.seed + 1, "count": 1}
+            seed = self.seed + (len(pasts) + index) * draws
+            keys: dict[str, Any] = {"sampler": self.sampler, "draws": draws, "seed": seed, "count": 1}
             caught += [place.drawn for place in places(self.target, liar, past, **keys)]
             distances.append(share * first.distance())
         p = g_test(caught)

@@ -22,7 +22,9 @@ import numpy as np
 import torch
 
 from .. import _rust
+from .._rust import BlockRing as BlockRing
 from .._rust import History as History
+from .._rust import NativeBlock as NativeBlock
 from .._rust import NativeModel as NativeModel
 from .._rust import NativeSession as NativeSession
 from .._rust import NGram as NGram

@@ -108,6 +108,14 @@ class Llama:
             raise LimitExceeded(f"capacity {capacity} is outside [1, {self.context}], the context of this model")
         return LlamaSession(self, rows, capacity, nodes)
 
+    def open_tapped(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...]) -> LlamaSession:
+        """The same, and `states` tells what these layers make of what is read."""
+        return self.open_tree(rows, capacity, nodes).tap(taps)
+
+    def vocabulary(self) -> tuple[Tensor, Tensor]:
+        """The vectors of the units; see `TappedModel.vocabulary`."""
+        return self.embedding, self.head.columns.t() / self.config.hidden_size**0.5
+
 
 def _gain(norm: nn.RMSNorm) -> Tensor:
     """What the rows that `_unit` returns are still to be multiplied by."""
@@ -148,6 +156,9 @@ class LlamaSession:
         config = model.config
         self.model, self.capacity, self.slots = model, capacity, capacity + nodes
         self.lengths = np.zeros(rows, dtype=np.int64)
+        self._taps: tuple[int, ...] = ()
+        self._states: list[Tensor] = []
+        self._shape = (rows, 0)
         self.turn, self.causal = model.tables(capacity)
         shape = (2, rows, config.num_key_value_heads, self.slots + 1, config.head_dim)
         self._hold(torch.zeros((len(model.layers), *shape), device=model.device))
@@ -156,6 +167,21 @@ class LlamaSession:
     def _hold(self, blocks: Tensor) -> None:
         self.blocks, self.cache = blocks, blocks.unbind(0)
 
+    @property
+    def states(self) -> Tensor:
+        """What the tapped layers made of the last units; see `TappedSession.states`."""
+        if not self._states:
+            raise InvalidArgument("no layer is tapped, or nothing was read; open_tapped says which are")
+        rows, width = self._shape
+        return torch.stack(self._states, dim=1).view(rows, width, len(self._taps), -1)
+
+    def tap(self, taps: tuple[int, ...]) -> LlamaSession:
+        """Keep the residual stream behind these layers from now on; returns the session."""
+        if list(taps) != sorted(set(taps)) or not 0 <= min(taps, default=-1) <= max(taps) < len(self.model.layers):
+            raise InvalidArgument(f"taps {taps!r} must be rising numbers of layers in [0, {len(self.model.layers)})")
+        self._taps = taps
+        return self
+
     def truncate(self, lengths: np.ndarray) -> None:
         """Forget, row by row, everything behind `lengths`."""
         self.lengths = np.minimum(self.lengths, lengths)
@@ -163,6 +189,8 @@ class LlamaSession:
     def select(self, rows: np.ndarray) -> None:
         """Keep these rows, in this order."""
         index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(self.model.device)
+        self._states = [state.view(*self._shape, -1)[index].flatten(0, 1) for state in self._states]
+        self._shape = (len(index), self._shape[1])
         self._hold(self.blocks.index_select(2, index))
         self.lengths = self.lengths[rows]
 
@@ -236,11 +264,11 @@ class LlamaSession:
         return self._blocks(F.embedding(ids, self.model.embedding), rows, width, place)
 
     def _blocks(self, x: Tensor, rows: int, width: int, place: LevelPlace | RaggedPlace) -> Tensor:
-        config = self.model.config
+        config, taps, states = self.model.config, self._taps, []
         heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         group, floor = heads // kv_heads, self.model.floor
         split, pairs = (heads, 2 * kv_heads), (rows, width, heads + 2 * kv_heads, head_dim // 2, 2)
-        for block, cache in zip(self.model.layers, self.cache, strict=True):
+        for index, (block, cache) in enumerate(zip(self.model.layers, self.cache, strict=True)):
             qkv = torch.view_as_complex(block.qkv(_unit(x, floor)).view(pairs))
             turned = torch.view_as_real(qkv * place.turn).view(rows, width, sum(split), head_dim)
             q, kv = turned.split_with_sizes(split, dim=2)
@@ -254,4 +282,7 @@ class LlamaSession:
             x = block.out.add(x, y)
             gate, up = block.gate_up(_unit(x, floor)).chunk(2, dim=1)
             x = block.down.add(x, F.silu(gate) * up)
+            if index in taps:
+                states.append(x)
+        self._states, self._shape = states, (rows, width)
         return x

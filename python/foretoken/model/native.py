@@ -107,8 +107,19 @@ class Native:
 
     def open_tree(self, rows: int, capacity: int, nodes: int) -> NativeSession:
         """The same, with room for the `nodes` units of a tree behind each row."""
+        return self._open(rows, capacity, nodes)
+
+    def open_tapped(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...]) -> NativeSession:
+        """The same, and `states` tells what these layers make of what is read."""
+        return self._open(rows, capacity, nodes, taps)
+
+    def _open(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...] = ()) -> NativeSession:
         threads = torch.get_num_threads() if self.threads is None else self.threads
-        return NativeSession(self._core.open(rows, capacity, nodes, threads))
+        return NativeSession(self._core.open(rows, capacity, nodes, threads, taps))
+
+    def vocabulary(self) -> tuple[Tensor, Tensor]:
+        """The vectors of the units, unpacked with each call; see `TappedModel.vocabulary`."""
+        return torch.from_numpy(self._core.embedding()), torch.from_numpy(self._core.unembedding())
 
 
 class NativeSession:
@@ -121,6 +132,11 @@ class NativeSession:
     def lengths(self) -> np.ndarray:
         """Units read by each row, (rows,) int64."""
         return self._core.lengths
+
+    @property
+    def states(self) -> Tensor:
+        """What the tapped layers made of the last units; see `TappedSession.states`."""
+        return torch.from_numpy(self._core.states())
 
     def forward(self, tokens: np.ndarray, counts: np.ndarray | None = None, *, last: bool = False) -> Tensor:
         """Read (rows, width) ids and predict what follows each; see `Session.forward`."""

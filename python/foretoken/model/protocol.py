@@ -69,6 +69,19 @@ class TreeSession(Session, Protocol):
         ...
 
 
+class TappedSession(TreeSession, Protocol):
+    """A past that also says what some layers made of the units of the last forward."""
+
+    @property
+    def states(self) -> Tensor:
+        """The residual stream behind the tapped layers, (rows, width, taps, hidden) float32; arbitrary behind counts.
+
+        In the order in which the units were given, also those of a tree; only valid until the next call of `forward`
+        or `forward_tree`. `select` takes its rows along.
+        """
+        ...
+
+
 @runtime_checkable
 class DraftingSession(Session, Protocol):
     """A session that draws a whole draft in one call, for a `SmallModel`; what it draws is what single steps would."""
@@ -172,4 +185,20 @@ class LengthModel(ParallelModel, Protocol):
 
     def predict_lengths(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
         """Log-probabilities (rows, longest + 1) float32 of how many units follow the known ones of each row."""
+        ...
+
+
+@runtime_checkable
+class TappedModel(CausalModel, Protocol):
+    """A causal model that lets a drafter see its states; nothing asks for that unless a drafter does."""
+
+    def vocabulary(self) -> tuple[Tensor, Tensor]:
+        """The vectors of the units, (vocab, hidden) float32 each: as they are read, and as they are predicted.
+
+        The second makes logits of states with a mean square of 1: the gain of the last norm is in it.
+        """
+        ...
+
+    def open_tapped(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...]) -> TappedSession:
+        """What `open_tree` opens, with these layers tapped; they rise, and the first is 0."""
         ...

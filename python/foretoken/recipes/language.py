@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -133,7 +134,18 @@ def prepare(config: LanguageConfig, data: Path, out: Path) -> tuple[Tokenizer, n
         raise CheckpointError(f"{tokens_file} is damaged: {error}; delete it to make it anew") from None
 
 
-def windows(config: LanguageConfig, tokens: np.ndarray, step: int) -> torch.Tensor:
+class Windowed(Protocol):
+    """What `windows` asks of a configuration."""
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def windows(config: Windowed, tokens: np.ndarray, step: int) -> torch.Tensor:
     """The (batch, window + 1) ids of a step; every epoch is a new permutation of all windows."""
     count = (len(tokens) - 1) // config.window
     if count < config.batch:

@@ -14,8 +14,9 @@ from ..canvas import Step, pad
 from ..drafter.costs import Adaptive, ForwardCosts
 from ..drafter.pace import open_paced
 from ..drafter.protocol import Draft, Drafter, DraftRequest, DraftSession, WatchingSession, check_drafts
+from ..drafter.taps import Taps
 from ..errors import ArgumentTypeError, DraftError, InvalidArgument, LogitsError, ShapeError, UnsupportedModel
-from ..model.protocol import CausalModel, Session, TreeModel
+from ..model.protocol import CausalModel, Session, TappedModel, TreeModel
 from .guesses import Guesses
 from .protocol import Request
 from .redraws import Redraws
@@ -67,6 +68,11 @@ class Autoregressive:
         return getattr(self.drafter, "nodes", 0)
 
     @property
+    def taps(self) -> tuple[int, ...]:
+        """The layers of the target that the drafter looks at; none for most."""
+        return getattr(self.drafter, "taps", ())
+
+    @property
     def block(self) -> bool:
         """Whether chains are judged as a whole."""
         return isinstance(self.verifier, Rejection) and self.verifier.block
@@ -90,6 +96,11 @@ class Autoregressive:
                 f"drafter {self.drafter.name!r} makes trees, and {type(model).__name__} has no open_tree to read them; "  # type: ignore[union-attr]
                 "leave tree=True out"
             )
+        if self.taps and not isinstance(model, TappedModel):
+            raise UnsupportedModel(
+                f"drafter {self.drafter.name!r} looks at layers {self.taps} of its target; "  # type: ignore[union-attr]
+                f"{type(model).__name__} has no open_tapped to show them, Llama and Native have"
+            )
         return _Loop(self, model, request).run()
 
 
@@ -105,6 +116,7 @@ class _Loop:
         self.budget = request.limits.tolist()  # units that may still be added
         self.lengths = [len(prompt) for prompt in self.prompts]  # units there are
         self.newest: list[int] = []  # the last of them, chosen but not read by the model
+        self.path: np.ndarray | None = None  # of the last trees: what stays, the newest unit first
         self.seeds, self.samples = request.seeds, request.samples
         capacity = max(length + limit for length, limit in zip(self.lengths, self.budget, strict=True))
         self.capacity = min(capacity, model.context)
@@ -116,6 +128,7 @@ class _Loop:
         self.fixed_width = None if width is None else width + 1
         self.texts = [p.tolist() for p in self.prompts] if request.sampler.processor is not None else None
         self.costs = ForwardCosts()
+        self.taps = Taps(strategy.taps) if strategy.taps else None
         self.drafted = 0  # forwards since the last plain one
         self.redraws: Redraws | None = None
         self.drafting = self._open_drafter()
@@ -134,6 +147,7 @@ class _Loop:
             capacity=self.capacity,
             adaptive=strategy.length if isinstance(strategy.length, Adaptive) else None,
             costs=self.costs,
+            taps=self.taps,
         )
         drafting = open_paced(strategy.drafter, asked)
         if isinstance(drafting, WatchingSession):
@@ -152,6 +166,8 @@ class _Loop:
                 if len(self.rows) == len(self.prompts):
                     raise
                 raise LogitsError(f"{error} (rows are counted among those still open, {self.rows})") from None
+            if self.taps is not None and self.stats.forwards > 1:
+                self._tell_states(session, self.taps, steps, guesses)
             yield from steps
             if not self._close_finished(session, steps):
                 return
@@ -164,13 +180,20 @@ class _Loop:
     def _read_prompts(self) -> tuple[Session, torch.Tensor]:
         started = perf_counter()
         prompts, n = self.request.canvas.rows, self.request.n
-        if self.strategy.nodes:
+        if self.taps is not None:
+            session = self.model.open_tapped(  # type: ignore[attr-defined]
+                len(prompts), self.capacity, self.strategy.nodes, self.taps.layers
+            )
+        elif self.strategy.nodes:
             session = self.model.open_tree(len(prompts), self.capacity, self.strategy.nodes)  # type: ignore[attr-defined]
         else:
             session = self.model.open(len(prompts), self.capacity)
         tokens, counts = pad(prompts)
         logits = session.forward(tokens, counts if len(prompts) > 1 else None, last=True)
         self._check_logits(logits, len(prompts), 1)
+        if self.taps is not None:
+            for row, prompt in enumerate(self.prompts):
+                self.taps.put(row, session.states[row // n, : len(prompt)])  # type: ignore[attr-defined]
         if n > 1:
             session.select(np.arange(len(prompts), dtype=np.int64).repeat(n))
             logits = logits.repeat_interleave(n, dim=0)
@@ -271,8 +294,8 @@ class _Loop:
             chosen, steps = self._verify(logits, guesses, keys)
             if guesses.parents is not None:
                 # Of the tree the newest unit, which led to all guesses, and the accepted ones stay.
-                path = np.pad(chosen.path + 1, ((0, 0), (1, 0)))
-                session.keep(path, chosen.accepted + 1)  # type: ignore[attr-defined]
+                self.path = np.pad(chosen.path + 1, ((0, 0), (1, 0)))
+                session.keep(self.path, chosen.accepted + 1)  # type: ignore[attr-defined]
         if request.logprobs is not None:
             _attach_logprobs(steps, chosen)
         self.stats.seconds["sample"] += perf_counter() - started
@@ -298,6 +321,14 @@ class _Loop:
         if self.redraws is not None:
             self.redraws.tell(logits, guesses, verified, self.rows, keys)
         return verified, steps
+
+    def _tell_states(self, session: Session, taps: Taps, steps: list[Step], guesses: Guesses | None) -> None:
+        """Let the drafter see what the tapped layers made of the units that stay."""
+        states = session.states  # type: ignore[attr-defined]
+        in_order = guesses is None or guesses.parents is None
+        for line, step in enumerate(steps):
+            stay = slice(step.accepted + 1) if in_order else self.path[line, : step.accepted + 1]  # type: ignore[index]
+            taps.put(step.row, states[line, stay])
 
     def _process(self, logits: torch.Tensor, guesses: Guesses | None) -> torch.Tensor:
         """Run the user's processor on each place of each row, as if the guesses before it were accepted."""
@@ -327,6 +358,8 @@ class _Loop:
             if self.drafting is not None:
                 if finished:
                     self.drafting.stop(step.row)
+                    if self.taps is not None:
+                        self.taps.stop(step.row)
                 else:
                     self.drafting.extend(step.row, tokens)
             if self.texts is not None:

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod arrays;
+mod block;
 mod door;
 mod history;
 mod lattice;
@@ -42,6 +43,7 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     stop::register(module)?;
     suffix::register(module)?;
     native::register(module)?;
+    block::register(module)?;
     patch::register(module)?;
     door::register(module)
 }

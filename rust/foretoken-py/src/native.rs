@@ -8,7 +8,7 @@ use foretoken_core::native::draft::Draws;
 use foretoken_core::native::matrix::{Dtype, Matrix};
 use foretoken_core::native::model::{BlockWeights, Model, Weights};
 use foretoken_core::native::session::Session;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArray4, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyType};
@@ -21,9 +21,10 @@ use crate::sample::{count_of, stream_of};
 use crate::sampler;
 
 /// The sizes of a model, in the order of `Config`, then epsilon and theta.
-type Shape = ([usize; 8], f64, f64);
+pub type Shape = ([usize; 8], f64, f64);
 
-fn config((sizes, eps, theta): Shape) -> Config {
+/// The shape that they say.
+pub fn config((sizes, eps, theta): Shape) -> Config {
     let [vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, context] = sizes;
     let eps = eps as f32;
     Config { vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, context, eps, theta }
@@ -38,7 +39,8 @@ fn shape(model: &Model) -> Shape {
 
 const DTYPES: [(&str, Dtype); 3] = [("float32", Dtype::Float32), ("bfloat16", Dtype::BFloat16), ("int8", Dtype::Int8)];
 
-fn dtype(py: Python<'_>, name: &str) -> PyResult<Dtype> {
+/// How weights are kept, by name.
+pub fn dtype(py: Python<'_>, name: &str) -> PyResult<Dtype> {
     let found = DTYPES.iter().find(|(known, _)| *known == name);
     found
         .map(|(_, dtype)| *dtype)
@@ -65,10 +67,12 @@ fn name_of(dtype: Dtype) -> &'static str {
 #[pyclass(frozen, name = "NativeModel", module = "foretoken._rust")]
 pub struct PyNativeModel(Arc<Model>);
 
-struct Lookup<'py, 'a>(&'a Bound<'py, PyDict>);
+/// Weights by name.
+pub struct Lookup<'py, 'a>(pub &'a Bound<'py, PyDict>);
 
 impl<'py> Lookup<'py, '_> {
-    fn get(&self, name: &str, rank: usize) -> PyResult<Borrowed<'py, f32>> {
+    /// A float32 array of this name and rank.
+    pub fn get(&self, name: &str, rank: usize) -> PyResult<Borrowed<'py, f32>> {
         match self.0.get_item(name)? {
             Some(weight) => Borrowed::new("a weight", &weight, "float32", rank),
             None => Err(raise(self.0.py(), "ArgumentTypeError", format!("weights has no {name}: give every weight"))),
@@ -89,7 +93,8 @@ const BLOCK: [(&str, usize); 9] = [
     ("post_attention_layernorm", 1),
 ];
 
-fn block<'a>(weights: &'a [Borrowed<'_, f32>]) -> PyResult<BlockWeights<'a>> {
+/// Nine weights as those of a block.
+pub fn block<'a>(weights: &'a [Borrowed<'_, f32>]) -> PyResult<BlockWeights<'a>> {
     let slice = |i: usize| weights[i].slice();
     Ok(BlockWeights {
         query: slice(0)?,
@@ -153,7 +158,20 @@ impl PyNativeModel {
         self.0.first(layers).map(|model| Self(Arc::new(model))).map_err(|error| to_python(py, &error))
     }
 
-    /// An empty past for some rows, with room for a tree of so many nodes behind each.
+    /// The embeddings, (vocabulary, hidden) float32.
+    fn embedding<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let config = self.0.config();
+        self.0.embedding().into_pyarray(py).reshape([config.vocab_size, config.hidden_size])
+    }
+
+    /// What makes logits of normed states, (vocabulary, hidden) float32.
+    fn unembedding<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let config = self.0.config();
+        self.0.unembedding().into_pyarray(py).reshape([config.vocab_size, config.hidden_size])
+    }
+
+    /// An empty past for some rows, with room for a tree of so many nodes behind each; some layers may be tapped.
+    #[pyo3(signature = (rows, capacity, nodes, threads, taps = None))]
     fn open(
         &self,
         py: Python<'_>,
@@ -161,10 +179,13 @@ impl PyNativeModel {
         capacity: Whole,
         nodes: Whole,
         threads: Whole,
+        taps: Option<Vec<Whole>>,
     ) -> PyResult<PyNativeSession> {
         let (rows, capacity) = (count_of(py, "rows", rows)?, count_of(py, "capacity", capacity)?);
         let (nodes, threads) = (count_of(py, "nodes", nodes)?, count_of(py, "threads", threads)?);
-        let session = enter(py, || Session::new(self.0.clone(), rows, capacity, nodes, threads))?;
+        let taps = taps.unwrap_or_default().into_iter().map(|tap| count_of(py, "taps", tap));
+        let taps = taps.collect::<PyResult<Vec<_>>>()?;
+        let session = enter(py, || Session::new(self.0.clone(), rows, capacity, nodes, threads)?.tapped(taps))?;
         Ok(PyNativeSession(Mutex::new(session)))
     }
 
@@ -216,6 +237,15 @@ impl PyNativeSession {
     fn lengths<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         let lengths: Vec<i64> = self.attached(py).lengths().iter().map(|&length| length as i64).collect();
         lengths.into_pyarray(py)
+    }
+
+    /// What the tapped layers said of the units of the last forward, (rows, width, taps, hidden) float32.
+    fn states<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray4<f32>>> {
+        let session = self.attached(py);
+        let (rows, taps, hidden) =
+            (session.lengths().len(), session.taps().len(), session.model().config().hidden_size);
+        let width = session.states().len() / (rows * taps * hidden).max(1);
+        session.states().to_vec().into_pyarray(py).reshape([rows, width, taps, hidden])
     }
 
     /// Reads (rows, width) int64 ids and predicts what follows: logits (rows, width or 1, vocabulary) float32.

@@ -32,7 +32,8 @@ pub(crate) fn worth(model: &Model, units: usize) -> bool {
     weights * units >= WORTH
 }
 
-/// Reads units, each behind those it may look at, and gives the logits (places, vocabulary) that follow some of them.
+/// Reads units, each behind those it may look at, and gives the logits (places, vocabulary) that follow some of them;
+/// and beside them the residual stream behind the blocks `taps`, (taps, units, hidden as it is packed).
 ///
 /// `heads` come in order, and so they are left; `helpers` have answered.
 pub(crate) fn forward(
@@ -40,17 +41,18 @@ pub(crate) fn forward(
     heads: &mut Vec<Head>,
     units: Vec<Unit>,
     places: Vec<usize>,
+    taps: &[usize],
     helpers: Option<&Crew<Task>>,
-) -> Vec<f32> {
+) -> (Vec<f32>, Vec<f32>) {
     let threads = 1 + helpers.map_or(0, Crew::len);
     let (count, vocabulary) = (places.len(), model.config.vocab_size);
-    let read = Arc::new(Read { model: model.clone(), turns: turns(model, &units), units, places });
+    let read = Arc::new(Read { model: model.clone(), turns: turns(model, &units), units, places, taps: taps.to_vec() });
     let mut left = std::mem::take(heads);
     let mut tasks = Vec::new();
     for worker in Worker::team(threads) {
         let others = left.split_off(share(model.config.kv_heads, 1, threads, worker.index).len());
         let heads = std::mem::replace(&mut left, others);
-        tasks.push(Task { read: read.clone(), worker, heads, logits: Vec::new() });
+        tasks.push(Task { read: read.clone(), worker, heads, logits: Vec::new(), states: Vec::new() });
     }
     let own = tasks.remove(0);
     if let Some(crew) = helpers {
@@ -58,9 +60,10 @@ pub(crate) fn forward(
     }
     let mut done = vec![own.run()];
     done.extend(helpers.into_iter().flat_map(Crew::collect));
+    let states = std::mem::take(&mut done[0].states); // every thread has the whole stream, the first one keeps it
     if let [alone] = &mut done[..] {
         heads.append(&mut alone.heads);
-        return std::mem::take(&mut alone.logits);
+        return (std::mem::take(&mut alone.logits), states);
     }
     let mut logits = vec![0.0; count * vocabulary];
     let mut start = 0;
@@ -74,7 +77,7 @@ pub(crate) fn forward(
         }
         start += width;
     }
-    logits
+    (logits, states)
 }
 
 fn turns(model: &Model, units: &[Unit]) -> Vec<f32> {
@@ -92,6 +95,7 @@ struct Read {
     units: Vec<Unit>,
     turns: Vec<f32>,
     places: Vec<usize>,
+    taps: Vec<usize>,
 }
 
 /// What one thread does: some heads, and some columns of the logits.
@@ -100,6 +104,7 @@ pub(crate) struct Task {
     worker: Worker,
     heads: Vec<Head>,
     logits: Vec<f32>,
+    states: Vec<f32>,
 }
 
 impl Task {
@@ -147,6 +152,9 @@ impl<'a> Pass<'a> {
             self.norm(&block.mlp_norm);
             self.gates(block);
             self.product_onto_x(&block.down);
+            if self.task.worker.index == 0 && self.read.taps.contains(&layer) {
+                self.task.states.extend_from_slice(&self.x);
+            }
         }
         self.logits();
         self.task

@@ -5,6 +5,8 @@
 //! at a time, as a block of guesses, alone or in a batch. There is no pool: a session has its own threads, and does
 //! without them where they do not answer, as in a process that was forked.
 
+pub mod block;
+pub mod blocks;
 mod cache;
 pub mod config;
 pub(crate) mod crew;

@@ -138,6 +138,29 @@ impl Model {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
+    /// The embeddings (vocabulary, hidden), unpacked.
+    pub fn embedding(&self) -> Vec<f32> {
+        self.unpacked(&self.embedding, None)
+    }
+
+    /// What makes logits of normed states (vocabulary, hidden): the head, the last norm's gain included.
+    pub fn unembedding(&self) -> Vec<f32> {
+        self.unpacked(self.head(), Some(&self.norm))
+    }
+
+    fn unpacked(&self, matrix: &Matrix, gain: Option<&[f32]>) -> Vec<f32> {
+        let (hidden, mut row) = (self.config.hidden_size, vec![0.0; matrix.shape().1]);
+        let mut rows = Vec::with_capacity(self.config.vocab_size * hidden);
+        for id in 0..self.config.vocab_size {
+            matrix.row(id, &mut row);
+            if let Some(gain) = gain {
+                row.iter_mut().zip(gain).for_each(|(number, gain)| *number *= gain);
+            }
+            rows.extend_from_slice(&row[..hidden]);
+        }
+        rows
+    }
+
     /// Every matrix, in the order in which pickle keeps them.
     pub fn matrices(&self) -> impl Iterator<Item = &Matrix> {
         let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.out, &block.gate_up, &block.down]);
@@ -189,12 +212,12 @@ impl Model {
     }
 }
 
-fn check(name: &'static str, given: usize, expected: usize) -> Result<()> {
+pub(crate) fn check(name: &'static str, given: usize, expected: usize) -> Result<()> {
     if given == expected { Ok(()) } else { Err(Error::Part { name, given, expected }) }
 }
 
 impl Block {
-    fn new(config: &Config, weights: &BlockWeights, dtype: Dtype) -> Self {
+    pub(crate) fn new(config: &Config, weights: &BlockWeights, dtype: Dtype) -> Self {
         let Config { hidden_size, intermediate_size, kv_heads, head_dim, .. } = *config;
         let (hidden, inner, stride) = (padded(hidden_size), padded(intermediate_size), config.stride());
         let mut qkv = Rows::new(hidden);
@@ -221,31 +244,31 @@ impl Block {
     }
 }
 
-fn spread(gain: &[f32]) -> Vec<f32> {
+pub(crate) fn spread(gain: &[f32]) -> Vec<f32> {
     let mut padded = gain.to_vec();
     padded.resize(gain.len().next_multiple_of(LANES), 0.0);
     padded
 }
 
 /// A matrix on its way to be packed: rows of one width.
-struct Rows {
+pub(crate) struct Rows {
     numbers: Vec<f32>,
     width: usize,
 }
 
 impl Rows {
-    fn new(width: usize) -> Self {
+    pub(crate) fn new(width: usize) -> Self {
         Self { numbers: Vec::new(), width }
     }
 
     /// Adds rows of `width` numbers, with zeros behind each, and rows of zeros up to a whole panel.
-    fn all(self, weight: &[f32], width: usize) -> Self {
+    pub(crate) fn all(self, weight: &[f32], width: usize) -> Self {
         let stride = self.width;
         self.grouped(weight, width, stride)
     }
 
     /// Adds rows whose numbers come in groups, with zeros behind each group, and rows up to a whole panel.
-    fn grouped(mut self, weight: &[f32], group: usize, stride: usize) -> Self {
+    pub(crate) fn grouped(mut self, weight: &[f32], group: usize, stride: usize) -> Self {
         for numbers in weight.chunks_exact(group) {
             self.numbers.extend_from_slice(numbers);
             self.numbers.resize(self.numbers.len() + stride - group, 0.0);
@@ -255,7 +278,7 @@ impl Rows {
         self
     }
 
-    fn pack(self, dtype: Dtype) -> Matrix {
+    pub(crate) fn pack(self, dtype: Dtype) -> Matrix {
         Matrix::pack(dtype, self.width, &self.numbers)
     }
 }

@@ -20,6 +20,10 @@ pub struct Session {
     pub(super) nodes: usize,
     /// How many units the tree of each row has, until a path of it is kept.
     pub(super) tree: Option<Vec<usize>>,
+    /// Blocks whose residual stream is handed out, in rising order.
+    taps: Vec<usize>,
+    /// What they gave in the last forward, (rows, width, taps, hidden), 0 behind a row's count.
+    states: Vec<f32>,
     threads: usize,
     /// Helpers, from the first forward on that is worth them.
     crew: Option<Crew<Task>>,
@@ -54,7 +58,32 @@ impl Session {
         let head = || Head::new(&model.config, model.blocks.len(), rows, capacity, nodes);
         let heads = (0..model.config.kv_heads).map(|_| head()).collect::<Result<_>>()?;
         let (lengths, pays) = (vec![0; rows], Pays::default());
-        Ok(Self { model, heads, lengths, capacity, nodes, tree: None, threads, crew: None, pays })
+        let (taps, states) = (Vec::new(), Vec::new());
+        Ok(Self { model, heads, lengths, capacity, nodes, tree: None, taps, states, threads, crew: None, pays })
+    }
+
+    /// The same session, which also hands out the residual stream behind these blocks.
+    ///
+    /// # Errors
+    /// They are not in rising order, or the model has not so many.
+    pub fn tapped(mut self, taps: Vec<usize>) -> Result<Self> {
+        if !taps.is_sorted_by(|one, other| one < other) || taps.last() >= Some(&self.model.blocks.len()) {
+            let value = taps.last().map_or(0.0, |&layer| layer as f64);
+            let expected = "rising numbers of layers, the first is 0, none beyond the model's last";
+            return Err(Error::Range { name: "taps", value, expected });
+        }
+        self.taps = taps;
+        Ok(self)
+    }
+
+    /// The blocks that are tapped.
+    pub fn taps(&self) -> &[usize] {
+        &self.taps
+    }
+
+    /// What they gave in the last forward, (rows, width, taps, hidden).
+    pub fn states(&self) -> &[f32] {
+        &self.states
     }
 
     /// What predicts.
@@ -147,24 +176,48 @@ impl Session {
             units.extend(counted.map(unit));
             places.extend(if last { units.len() - 1 } else { first }..units.len());
         }
-        let logits = self.read(units, places);
+        let order = 0..units.len();
+        let (logits, states) = self.read(units, places);
+        self.keep_states(&states, order, &counts, width);
         let logits = if last { logits } else { spread(logits, &counts, width, self.model.config.vocab_size) };
         self.lengths.iter_mut().zip(counts).for_each(|(length, count)| *length += count);
         Ok(logits)
     }
 
-    /// Reads units, with helpers where they pay, and gives the logits that follow those at `places`.
-    pub(super) fn read(&mut self, units: Vec<Unit>, places: Vec<usize>) -> Vec<f32> {
+    /// Keeps what the taps gave, (taps, units, hidden as it is packed), in the `order` in which units were given.
+    pub(super) fn keep_states(
+        &mut self,
+        states: &[f32],
+        order: impl Iterator<Item = usize>,
+        counts: &[usize],
+        width: usize,
+    ) {
+        if self.taps.is_empty() {
+            return;
+        }
+        let (packed, hidden) = (self.model.norm.len(), self.model.config.hidden_size);
+        let units: usize = counts.iter().sum();
+        let mut ordered = Vec::with_capacity(units * self.taps.len() * hidden);
+        for unit in order {
+            for tap in 0..self.taps.len() {
+                ordered.extend_from_slice(&states[(tap * units + unit) * packed..][..hidden]);
+            }
+        }
+        self.states = spread(ordered, counts, width, self.taps.len() * hidden);
+    }
+
+    /// Reads units, with helpers where they pay: the logits that follow those at `places`, and what the taps give.
+    pub(super) fn read(&mut self, units: Vec<Unit>, places: Vec<usize>) -> (Vec<f32>, Vec<f32>) {
         let (count, shared) = (units.len(), self.threads > 1 && worth(&self.model, units.len()));
         let asked = shared && self.pays.choose(count);
         let start = Instant::now();
         let crew = asked.then(|| &*self.crew.get_or_insert_with(|| Crew::new(self.threads - 1, Task::run)));
         let helpers = crew.filter(|crew| crew.call(PATIENCE));
-        let logits = forward(&self.model, &mut self.heads, units, places, helpers);
+        let read = forward(&self.model, &mut self.heads, units, places, &self.taps, helpers);
         if shared {
             self.pays.note(count, asked, start.elapsed().as_secs_f64());
         }
-        logits
+        read
     }
 
     /// Forgets, row by row, everything behind these lengths.
@@ -206,6 +259,8 @@ impl Session {
         let mut rows: Vec<(usize, bool)> = rows.iter().rev().map(name).collect();
         rows.reverse();
         self.heads.iter_mut().for_each(|head| head.select(&rows));
+        let each = self.states.len() / self.lengths.len();
+        self.states = rows.iter().flat_map(|&(row, _)| &self.states[row * each..][..each]).copied().collect();
         self.lengths = rows.iter().map(|&(row, _)| self.lengths[row]).collect();
         Ok(())
     }

@@ -160,7 +160,7 @@ fn logits(model: &Model, widths: &[usize], threads: usize) -> Vec<u32> {
         let units: Vec<Unit> = places.iter().map(unit).collect();
         assert!(crew.call(Duration::from_secs(60)));
         let wanted = (0..units.len()).collect();
-        let found = forward(&model, &mut heads, units, wanted, Some(&crew));
+        let (found, _) = forward(&model, &mut heads, units, wanted, &[], Some(&crew));
         for ((row, at), found) in places.into_iter().zip(found.chunks_exact(43)) {
             logits[(row * 12 + at) * 43..][..43].copy_from_slice(found);
         }

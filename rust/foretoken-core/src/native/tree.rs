@@ -44,7 +44,8 @@ impl Session {
             }
         }
         self.check_room(longest)?;
-        let logits = self.read(units, places);
+        let (logits, states) = self.read(units, places.clone());
+        self.keep_states(&states, places.into_iter(), &counts, width);
         let logits = spread(logits, &counts, width, self.model().config().vocab_size);
         self.tree = Some(counts);
         Ok(logits)
