@@ -123,8 +123,8 @@ CONTEXT = 16 + 2 + 1
 
 def masked(latents: int = 3) -> MaskedModule:
     config = MaskedConfig(
-        vocab_size=UNITS + len(STYLES) + 1 + len(GROUPS) + latents + 1, units=UNITS, latents=latents, imagination=0, lengths=0,
-        end=-1, hidden_size=16, intermediate_size=16, layers=1, heads=2, context=CONTEXT,
+        vocab_size=UNITS + len(STYLES) + 1 + len(GROUPS) + latents + 1, units=UNITS, latents=latents, imagination=0,
+        lengths=0, end=-1, hidden_size=16, intermediate_size=16, layers=1, heads=2, context=CONTEXT,
     )  # fmt: skip
     module = MaskedModule(config)
     module.initialise(torch.Generator().manual_seed(0))
