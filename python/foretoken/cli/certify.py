@@ -1,7 +1,8 @@
 """Say whether a drafter leaves a target's text as it is, what it is worth here, and how long its drafts should be.
 
-DRAFTER is one of: ngram, suffix, jacobi, small:NAME or small:FOLDER (a smaller model with the same tokenizer), and
-exit:LAYERS (the target's own first layers).
+DRAFTER is one of: ngram, suffix, jacobi, small:NAME or small:FOLDER (a smaller model with the same tokenizer),
+block:NAME or block:FOLDER (one that was trained on the target's states), and exit:LAYERS (the target's own first
+layers).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ..drafter.block import BlockDrafter
 from ..drafter.jacobi import Jacobi
 from ..drafter.lookup import NGram, Suffix
 from ..drafter.protocol import Drafter
@@ -40,6 +42,7 @@ DRAFTERS: dict[str, tuple[str, Maker]] = {
     "suffix": ("", lambda said, kind: Suffix()),
     "jacobi": ("", lambda said, kind: Jacobi()),
     "small": ("NAME_OR_FOLDER", lambda said, kind: SmallModel(load(said, model=kind).model)),
+    "block": ("NAME_OR_FOLDER", lambda said, kind: BlockDrafter(said)),
     "exit": ("LAYERS", _layers),
 }
 """By the word before the colon: what stands behind it, and what makes the drafter of that and of what runs models."""

@@ -43,13 +43,16 @@ def one_by_one() -> Masked:
     return Masked(None, select=Order(range), count=1)
 
 
-def contenders(*, bound: float, length: Length = None, shared: bool = True) -> list[Contender]:
+def contenders(
+    *, bound: float, length: Length = None, shared: bool = True, temperature: float = 1.0
+) -> list[Contender]:
     """All of them, the yardsticks first.
 
     Args:
         bound: nats of the steps by entropy.
         length: how long answers of the non-autoregressive ones are, as for `OneShot`.
         shared: whether there is a shared imagination.
+        temperature: of all choices but those of the one that takes the likeliest.
 
     Example:
         >>> [each.name for each in contenders(bound=0.1)][:3]
@@ -71,11 +74,12 @@ def contenders(*, bound: float, length: Length = None, shared: bool = True) -> l
         found.append(Contender("shared z, one shot", imagined, shared=True, cure=True))
     ordered = Cascade([Stage(every(CONDENSED), one_by_one()), Stage(rest)], length)
     staged = Cascade([Stage(every(CONDENSED), Masked(None, select=EntropyBound(bound))), Stage(rest)], length)
-    return [
-        *found,
+    found += [
         Contender(f"every {CONDENSED}th AR, rest NAR", ordered, cure=True),
         Contender(f"every {CONDENSED}th NAR in steps, rest NAR", staged, cure=True),
         Contender(f"steps by entropy ≤ {bound:g}", Masked(None, select=EntropyBound(bound), length=length), cure=True),
         Contender("largest probability ≥ 0.8", Masked(None, select=MaxProbability(0.8), length=length), cure=True),
         Contender("8 steps, lowest entropy", Masked(8, length=length), cure=True),
     ]
+    sampled = Sampler(temperature=temperature)
+    return [way if way.sampler.temperature == 0 else dataclasses.replace(way, sampler=sampled) for way in found]

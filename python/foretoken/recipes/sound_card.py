@@ -69,8 +69,8 @@ def card(config: SoundRecipe, codec: SoundCodes, measured: dict[str, Any]) -> st
         "",
         f"{steps:,} steps of {config.batch} windows of {config.window / shape.rate:g} s ({heard:,.0f} minutes of "
         f"sound), Adam, peak rate {config.rate}, products in bfloat16. The loss is of spectra of five resolutions on "
-        "the mel scale and of the ratio of noise to signal; there is no discriminator. Weights are stored in eight bits, "
-        "with a scale for each row, and run in float32.",
+        "the mel scale and of the ratio of noise to signal; there is no discriminator. Weights are stored in eight "
+        "bits, with a scale for each row, and run in float32.",
         "",
         "## Figures",
         "",
