@@ -193,9 +193,10 @@ def test_a_run_may_begin_with_the_weights_of_another(data: Path, tmp_path: Path)
     first.train(lambda *_: None)
     first.export(tmp_path / "first" / "checkpoint")
     begun = Run(config(start="{out}/first/checkpoint", levels=(), codes=8), data, tmp_path / "second")
-    kept = {name: value.bfloat16().float() for name, value in first.module.state_dict().items()}
-    mine = begun.module.state_dict()
-    assert all(torch.equal(mine[name], value) for name, value in kept.items() if name in mine)
+    kept, mine = first.module.state_dict(), begun.module.state_dict()
+    for name in kept.keys() & mine.keys():
+        step = kept[name].abs().max() / 127  # at most, of the eight bits that matrices are kept in
+        assert ((mine[name] - kept[name]).abs() <= 0.51 * step).all()
     assert (mine.keys() - kept.keys()) == {"bottleneck.codebook", "bottleneck.counts", "bottleneck.sums"}
     with pytest.raises(CheckpointError, match="nowhere"):
         Run(config(start="{out}/nowhere"), data, tmp_path / "third")

@@ -167,7 +167,8 @@ def test_what_is_exported_is_what_was_trained(data: Path, tmp_path: Path) -> Non
     codec = SoundCodes.from_folder(tmp_path / "codec")
     assert codec.config == run.config.model()
     books = run.module.books.books
-    assert torch.equal(torch.from_numpy(codec.codebooks), books.half().float())
+    steps = books.abs().amax(dim=(1, 2), keepdim=True) / 127  # of the eight bits that books are kept in
+    assert ((torch.from_numpy(codec.codebooks) - books).abs() <= 0.51 * steps).all()
     signal = run.samples[:3200]
     ids = codec.encode(signal)
     assert len(np.unique(ids)) > 2
