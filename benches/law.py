@@ -31,12 +31,12 @@ from foretoken.reference.chance import Atoms, Chance, enumerate_branches
 from tests import tiny
 from tests.laws.test_engine_law import DRAFTERS
 from tests.laws.test_law import BREAKS, BROKEN, PROMPT, SAMPLERS
-from tests.models import TableModel
+from tests.models import TappedTable
 
 VOCABULARY = 3
 LENGTH = 2  # guesses a draft
 CONTROL = "penalties, DRY and min-p"
-TREES = ("tree", "tree of draws")
+TREES = ("tree", "tree of draws", "two imaginations", "tree of blocks")
 VERIFIERS = {"Rejection": ft.Rejection(), "Rejection(block=True)": ft.Rejection(block=True), "Coupled": ft.Coupled()}
 ASKED = 1e-9
 Law = dict[tuple[int, ...], float]
@@ -54,7 +54,7 @@ def written(name: str, tokens: int, strategy: Any, chance: Chance) -> tuple[tupl
     sampler, keys = fields(name)
     with tiny.decided_by(chance):
         out = ft.generate(
-            TableModel(VOCABULARY, scale=1.5), ft.Canvas([list(PROMPT)]), strategy, sampler=sampler,
+            TappedTable(VOCABULARY, scale=1.5), ft.Canvas([list(PROMPT)]), strategy, sampler=sampler,
             max_tokens=tokens, seed=7, **keys,
         )  # fmt: skip
     return tuple(out.tokens.tolist()), out.stats.drafted
