@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from ..rules import EntropyBound, MaxProbability, Order, SampledConfidence
@@ -43,13 +44,16 @@ def one_by_one() -> Masked:
     return Masked(None, select=Order(range), count=1)
 
 
-def contenders(*, bound: float, length: Length = None, shared: bool = True) -> list[Contender]:
+def contenders(
+    *, bound: float, length: Length = None, shared: bool = True, temperature: float = 1.0
+) -> list[Contender]:
     """All of them, the yardsticks first.
 
     Args:
         bound: nats of the steps by entropy.
         length: how long answers of the non-autoregressive ones are, as for `OneShot`.
         shared: whether there is a shared imagination.
+        temperature: of all draws; "argmax" has none.
 
     Example:
         >>> [each.name for each in contenders(bound=0.1)][:3]
@@ -71,11 +75,17 @@ def contenders(*, bound: float, length: Length = None, shared: bool = True) -> l
         found.append(Contender("shared z, one shot", imagined, shared=True, cure=True))
     ordered = Cascade([Stage(every(CONDENSED), one_by_one()), Stage(rest)], length)
     staged = Cascade([Stage(every(CONDENSED), Masked(None, select=EntropyBound(bound))), Stage(rest)], length)
-    return [
-        *found,
+    found += [
         Contender(f"every {CONDENSED}th AR, rest NAR", ordered, cure=True),
         Contender(f"every {CONDENSED}th NAR in steps, rest NAR", staged, cure=True),
         Contender(f"steps by entropy ≤ {bound:g}", Masked(None, select=EntropyBound(bound), length=length), cure=True),
         Contender("largest probability ≥ 0.8", Masked(None, select=MaxProbability(0.8), length=length), cure=True),
         Contender("8 steps, lowest entropy", Masked(8, length=length), cure=True),
     ]
+    return warmed(found, temperature)
+
+
+def warmed(ways: Sequence[Contender], temperature: float) -> list[Contender]:
+    """The same, drawing at a temperature, but for those that draw nothing."""
+    sampler = Sampler(temperature=temperature)
+    return [way if way.sampler.is_greedy else dataclasses.replace(way, sampler=sampler) for way in ways]

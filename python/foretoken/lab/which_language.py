@@ -19,7 +19,7 @@ from ..recipes.translations import LANGUAGES, Pair, pairs
 from ..strategy.lengths import Predicted, UntilEnd
 from ..strategy.oneshot import OneShot
 from .answering import Trained, acceptance, answer
-from .contenders import Contender, contenders
+from .contenders import Contender, contenders, warmed
 from .task import Outcome, Task
 
 TITLE = "Which language? A translation whose language is not told"
@@ -28,7 +28,14 @@ _SHOWN = 4
 
 
 def run(
-    data: Path, models: Trained, *, inputs: int, n: int = 3, seed: int = 0, note: Callable[[str], None] = lambda _: None
+    data: Path,
+    models: Trained,
+    *,
+    inputs: int,
+    n: int = 3,
+    seed: int = 0,
+    temperature: float = 1.0,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Task:
     """The experiment on held-out lines.
 
@@ -38,6 +45,7 @@ def run(
         inputs: English lines.
         n: answers to each.
         seed: of all draws.
+        temperature: of all draws.
         note: is told what is being done.
 
     Raises:
@@ -46,9 +54,9 @@ def run(
     train, held_out = pairs(data)
     tokenizer = Text.from_file(models.folder / TOKENIZER).tokenizer
     length = UntilEnd(LONGEST_LINE + 1)
-    ways = contenders(bound=BOUND, length=length, shared=models.masked.latents > 0)
+    ways = contenders(bound=BOUND, length=length, shared=models.masked.latents > 0, temperature=temperature)
     if models.masked.config.lengths:
-        ways.insert(3, Contender("one shot, 5 lengths tried", OneShot(Predicted(beam=5))))
+        ways[3:3] = warmed([Contender("one shot, 5 lengths tried", OneShot(Predicted(beam=5)))], temperature)
     return measure(train, held_out, models, tokenizer, ways, inputs=inputs, n=n, seed=seed, note=note)
 
 
