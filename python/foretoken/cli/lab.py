@@ -33,6 +33,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     lab.add_argument("--out", type=Path, default=Path("multimodality.html"), metavar="FILE", help="of the page")
     lab.add_argument("--meanings", type=int, default=200, metavar="N", help="of the exact model (default: 200)")
     lab.add_argument("--inputs", type=int, default=60, metavar="N", help="of the trained models (default: 60)")
+    lab.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="of what trained models draw (default: 1)"
+    )
     lab.add_argument("--seed", type=int, default=0, help="of all draws")
     lab.add_argument("--json", action="store_true", help="write the figures as one JSON object")
 
@@ -46,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
             raise InvalidArgument(f"{name} is {getattr(options, name)}: give 1 or more")
     tasks = multimodality.run(
         options.data, options.models, meanings=options.meanings, inputs=options.inputs, seed=options.seed,
+        temperature=options.temperature,
         note=lambda what: print(what, file=sys.stderr, flush=True),
     )  # fmt: skip
     made = machine()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..errors import InvalidArgument, ShapeError
 
-SURE = 0.8
+SURE = 0.5
 """The posterior from which a part speaks for a style."""
 
 _COLOURS, _EDGES = 8, 16  # levels of each channel, and of the steepness of an edge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from ..rules import EntropyBound, MaxProbability, Order, SampledConfidence
@@ -52,7 +53,7 @@ def contenders(
         bound: nats of the steps by entropy.
         length: how long answers of the non-autoregressive ones are, as for `OneShot`.
         shared: whether there is a shared imagination.
-        temperature: of all choices but those of the one that takes the likeliest.
+        temperature: of all draws; "argmax" has none.
 
     Example:
         >>> [each.name for each in contenders(bound=0.1)][:3]
@@ -81,5 +82,10 @@ def contenders(
         Contender("largest probability ≥ 0.8", Masked(None, select=MaxProbability(0.8), length=length), cure=True),
         Contender("8 steps, lowest entropy", Masked(8, length=length), cure=True),
     ]
-    sampled = Sampler(temperature=temperature)
-    return [way if way.sampler.temperature == 0 else dataclasses.replace(way, sampler=sampled) for way in found]
+    return warmed(found, temperature)
+
+
+def warmed(ways: Sequence[Contender], temperature: float) -> list[Contender]:
+    """The same, drawing at a temperature, but for those that draw nothing."""
+    sampler = Sampler(temperature=temperature)
+    return [way if way.sampler.is_greedy else dataclasses.replace(way, sampler=sampler) for way in ways]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InvalidArgument
 from . import which_answer, which_language, which_style
@@ -18,6 +19,7 @@ def run(
     meanings: int = 200,
     inputs: int = 60,
     seed: int = 0,
+    temperature: float = 1.0,
     note: Callable[[str], None] = lambda _: None,
 ) -> list[Task]:
     """Run those experiments whose inputs are there; the others say what is missing.
@@ -28,6 +30,7 @@ def run(
         meanings: of the exact model.
         inputs: of the trained models.
         seed: of all draws.
+        temperature: of what the trained models draw; the exact one has 1.
         note: is told what is being done.
 
     Raises:
@@ -35,13 +38,14 @@ def run(
         InvalidArgument: there are too few meanings or pictures.
     """
     models = gather(folders)
+    options: dict[str, Any] = {"inputs": inputs, "seed": seed, "temperature": temperature, "note": note}
     asked: list[tuple[str, str, str, Callable[[Trained | None], Task]]] = [
         (which_answer.TITLE, "e2e.jsonl.xz", "",
          lambda _: which_answer.run(data, count=meanings, seed=seed, note=note)),
         (which_language.TITLE, "tldr.jsonl.xz", "language",
-         lambda trained: which_language.run(data, _there(trained), inputs=inputs, seed=seed, note=note)),
+         lambda trained: which_language.run(data, _there(trained), **options)),
         (which_style.TITLE, "emoji64.zip", "style",
-         lambda trained: which_style.run(data, _there(trained), inputs=inputs, seed=seed, note=note)),
+         lambda trained: which_style.run(data, _there(trained), **options)),
     ]  # fmt: skip
     tasks = []
     for title, file, kind, experiment in asked:

@@ -16,21 +16,26 @@ from ..evaluate.modes import adjacent_repetition, language_entropy
 from ..model.checkpoint import TOKENIZER
 from ..recipes.conditions import LONGEST_LINE, TLDR_UNITS
 from ..recipes.translations import LANGUAGES, Pair, pairs
-from ..sampler import Sampler
 from ..strategy.lengths import Predicted, UntilEnd
 from ..strategy.oneshot import OneShot
 from .answering import Trained, acceptance, answer
-from .contenders import Contender, contenders
+from .contenders import Contender, contenders, warmed
 from .task import Outcome, Task
 
-TEMPERATURE = 0.5
 TITLE = "Which language? A translation whose language is not told"
 BOUND = 0.3
 _SHOWN = 4
 
 
 def run(
-    data: Path, models: Trained, *, inputs: int, n: int = 3, seed: int = 0, note: Callable[[str], None] = lambda _: None
+    data: Path,
+    models: Trained,
+    *,
+    inputs: int,
+    n: int = 3,
+    seed: int = 0,
+    temperature: float = 1.0,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Task:
     """The experiment on held-out lines.
 
@@ -40,6 +45,7 @@ def run(
         inputs: English lines.
         n: answers to each.
         seed: of all draws.
+        temperature: of all draws.
         note: is told what is being done.
 
     Raises:
@@ -48,10 +54,9 @@ def run(
     train, held_out = pairs(data)
     tokenizer = Text.from_file(models.folder / TOKENIZER).tokenizer
     length = UntilEnd(LONGEST_LINE + 1)
-    ways = contenders(bound=BOUND, length=length, shared=models.masked.latents > 0, temperature=TEMPERATURE)
+    ways = contenders(bound=BOUND, length=length, shared=models.masked.latents > 0, temperature=temperature)
     if models.masked.config.lengths:
-        tried = OneShot(Predicted(beam=5))
-        ways.insert(3, Contender("one shot, 5 lengths tried", tried, Sampler(temperature=TEMPERATURE)))
+        ways[3:3] = warmed([Contender("one shot, 5 lengths tried", OneShot(Predicted(beam=5)))], temperature)
     return measure(train, held_out, models, tokenizer, ways, inputs=inputs, n=n, seed=seed, note=note)
 
 
@@ -92,8 +97,7 @@ def measure(
     about = (
         f"{len(short)} held-out lines of command help (tldr-pages, CC-BY 4.0), {n} answers to each. A line is mixed if "
         "words that only one language has (posterior above 0.95 on the training lines) stand in it for two; lines with "
-        "fewer than two such words cannot show it, and are left out. Told is the share that can. Choices are made at "
-        f"temperature {TEMPERATURE:g}, at which also what looks back draws few words that are none."
+        "fewer than two such words cannot show it, and are left out. Told is the share that can."
     )
     return Task(TITLE, about, outcomes, floors, _goals(outcomes))
 

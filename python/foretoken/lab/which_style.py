@@ -21,7 +21,7 @@ from ..rules import Order, SampledConfidence
 from ..strategy.cascade import Cascade, Stage, every, first, rest
 from ..strategy.masked import Masked
 from .answering import Trained, acceptance, answer
-from .contenders import CONDENSED, Contender, contenders, one_by_one
+from .contenders import CONDENSED, Contender, contenders, one_by_one, warmed
 from .task import Outcome, Task
 
 TITLE = "Which style? A picture whose style is not told"
@@ -48,7 +48,13 @@ class Real(NamedTuple):
 
 
 def run(
-    data: Path, models: Trained, *, inputs: int, seed: int = 0, note: Callable[[str], None] = lambda _: None
+    data: Path,
+    models: Trained,
+    *,
+    inputs: int,
+    seed: int = 0,
+    temperature: float = 1.0,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Task:
     """The experiment, asking for the groups of held-out pictures.
 
@@ -57,6 +63,7 @@ def run(
         models: those of the emoji recipe.
         inputs: pictures to make.
         seed: of all draws.
+        temperature: of all draws.
         note: is told what is being done.
 
     Raises:
@@ -71,7 +78,7 @@ def run(
     note("real pictures")
     train, held_out = real(data, codec)
     side = round(patches**0.5)
-    ways = [*picture_ways(side, shared=models.masked.latents > 0)]
+    ways = warmed(picture_ways(side, shared=models.masked.latents > 0), temperature)
     return measure(train, held_out, models, codec, ways, inputs=inputs, seed=seed, note=note)
 
 
