@@ -21,6 +21,7 @@ from benches import (
     _curve,
     _llama_cpp,
     compression,
+    drafters,
     exactness,
     jacobi,
     kernels,
@@ -54,6 +55,16 @@ def quick(bench: Any, capsys: pytest.CaptureFixture[str], *arguments: str) -> di
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == json.loads(report.to_json())
     return last["results"]
+
+
+def test_drafters(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(drafters, capsys)
+    counts = quick(drafters, capsys, "--counts")["tiny"]["counts"]
+    assert set(counts) == {f"T={t}, {way}" for t in (0.0, 0.8, 1.0) for way in ("Coupled", "Rejection")}
+    for run, singles in (("torch", {"Block, torch", "SmallModel, core"}), ("core", set())):
+        for found in results["tiny"][run].values():
+            assert set(found) >= {"plain", "Block", "tree of Block, SmallModel"} | singles
+            assert all(one["differences"] == 0 and one["tokens_per_forward"] >= 1 for one in found.values())
 
 
 def test_speed(capsys: pytest.CaptureFixture[str]) -> None:
