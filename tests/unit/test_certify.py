@@ -281,3 +281,12 @@ def test_a_target_that_cannot_be_cut_says_so() -> None:
     model.first = None  # type: ignore[assignment,method-assign]
     with pytest.raises(UnsupportedModel, match="first"):
         certified(ft.EarlyExit(1), model)
+
+
+def test_a_drafter_that_looks_at_states_is_right_too() -> None:
+    """Its target's states come from a session that is opened in a way of its own."""
+    tale = ft.load("tales")
+    prompts = [tale.codec.encode("Once upon a time there was a fox")]
+    found = ft.certify(tale.model, ft.BlockDrafter("tales-block"), prompts, **SHORT).results
+    assert found["exact"]
+    assert found["law"]["guesses"] > 100

@@ -145,6 +145,11 @@ class Begun:
         """The same, with room for trees."""
         return _BegunSession(self._model.open_tree(rows, capacity, nodes), self._first)  # type: ignore[attr-defined]
 
+    def open_tapped(self, rows: int, capacity: int, nodes: int, taps: tuple[int, ...]) -> _BegunSession:
+        """The same, for a drafter that looks at the model's states."""
+        opened = self._model.open_tapped(rows, capacity, nodes, taps)  # type: ignore[attr-defined]
+        return _BegunSession(opened, self._first)
+
 
 class _BegunSession:
     def __init__(self, session: Any, first: int) -> None:
