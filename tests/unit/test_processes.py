@@ -26,7 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 import foretoken as ft
 from foretoken import Sampler, kernels
 from foretoken.canvas import Canvas
+from foretoken.strategy.cascade import every, rest
 from tests.models import tiny_llama, tiny_model
+from tests.unit.test_filling import masked_model
 from tests.unit.test_patches import toy as patch_autoencoder
 from tests.unit.test_sound_codes import toy as sound_codes
 from tests.unit.test_text import byte_level
@@ -35,12 +37,20 @@ PROMPT = [5, 3, 8, 5, 3, 8, 5, 3]
 ROW = np.random.default_rng(0).normal(size=(1, 48)).astype(np.float32)
 ELSEWHERE = {"ForetokenError", "HuggingFace", "kernels.TokenShard"}
 """Public classes whose pickling is tested where their other tests are."""
+SESSIONS = {"kernels.NativeSession", "kernels.BlockRing", "kernels.NativeBlock"}
+"""What belongs to a process; the last is made anew from the weights that a `BlockDrafter` keeps."""
 
 
 def decoded(strategy: Any, model: Any = None) -> Any:
     """A short text, and how it came about."""
     out = ft.generate(model or tiny_model(), Canvas([PROMPT]), strategy, max_tokens=12, min_tokens=12, seed=3)
     return out.tokens.tolist(), list(out.trace)
+
+
+def filled(strategy: Any, model: Any = None) -> Any:
+    """A row, filled in."""
+    out = ft.generate(model or masked_model(), Canvas([[8, -1, 3, -1, -1]]), strategy, seed=3)
+    return out.units.tolist()
 
 
 def drafted(drafter: Any) -> Any:
@@ -104,7 +114,12 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), dtype=np.uint8
 PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "Adaptive": (lambda: ft.Adaptive(5), repr),
     "Autoregressive": (lambda: ft.Autoregressive(ft.NGram(minimum=1), ft.Rejection(), length=3), decoded),
+    "BlockDrafter": (
+        lambda: ft.BlockDrafter("tales-block"),
+        lambda drafter: decoded(ft.Autoregressive(drafter, length=3), ft.load("tales").model),
+    ),
     "Canvas": (lambda: Canvas([PROMPT, [1]]), lambda canvas: [row.tolist() for row in canvas.rows]),
+    "Cascade": (lambda: ft.Cascade([ft.Stage(every(2)), ft.Stage(rest)]), filled),
     "Coupled": (lambda: ft.Coupled(width=3), repr),
     "Draft": (lambda: ft.Draft(np.array([1, 2]), evidence=2, source="test"), repr),
     "EarlyExit": (lambda: ft.EarlyExit(1), drafted),
@@ -113,26 +128,35 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         lambda: ft.generate(tiny_model(), Canvas([PROMPT]), max_tokens=4, min_tokens=4),
         lambda out: (out.tokens.tolist(), list(out.trace), out.stats.tokens),
     ),
+    "Guided": (lambda: ft.Guided(masked_model(), 2.0, without=np.copy), lambda model: filled(ft.OneShot(), model)),
+    "Jacobi": (lambda: ft.Jacobi(3, ft.above(2)), drafted),
     "Llama": (tiny_model, predicted),
+    "Masked": (lambda: ft.Masked(2), filled),
+    "MaskedDrafter": (lambda: ft.MaskedDrafter(masked_model()), lambda drafter: drafter.name),
+    "MaskedLlama": (masked_model, lambda model: filled(ft.OneShot(), model)),
     "NGram": (lambda: ft.NGram(minimum=1), drafted),
     "Native": (native, predicted),
+    "OneShot": (lambda: ft.OneShot(ft.UntilEnd(3)), repr),
     "Patches": (lambda: ft.Patches(patch_autoencoder()), lambda codec: codec.encode(PIXELS[0]).tolist()),
     "Pipeline": (
         lambda: ft.Pipeline(CODEC, tiny_model(vocab_size=330), name="toy"),
         lambda pipeline: pipeline("ab", max_tokens=8, min_tokens=8, seed=3).signal,
     ),
     "Pixels": (lambda: ft.Pixels(8), lambda codec: codec.encode(PIXELS[0]).tolist()),
+    "Predicted": (lambda: ft.Predicted(beam=3), repr),
     "Rejection": (lambda: ft.Rejection(block=True), repr),
     "Sampler": (lambda: Sampler(top_p=0.9, logit_bias={3: 1.0}, bad_words=[[1, 2]]), repr),
     "Samples": (lambda: ft.Samples(rate=8000, bits=8), lambda codec: codec.encode(SOUND).tolist()),
     "Several": (lambda: ft.Several(ft.Suffix(corpus(), minimum=1), ft.NGram(), tree=True), drafted),
     "SmallModel": (lambda: ft.SmallModel(native()), drafted),
     "SoundCodes": (sound_codes, lambda codec: codec.encode(SOUND).tolist()),
+    "Stage": (lambda: ft.Stage(every(4)), lambda stage: stage.part(np.arange(9)).tolist()),
     "Stats": (lambda: ft.Stats(tokens=3, seconds={"total": 1.0}), repr),
     "Step": (lambda: ft.Step(0, [1], [1], 1, "test", [0.5]), repr),
     "Suffix": (lambda: ft.Suffix(corpus(), minimum=1), drafted),
     "SuffixCorpus": (corpus, lambda corpus: looked_up(index(kernels.Suffix(corpus=corpus)))),
     "Text": (lambda: CODEC, lambda codec: codec.encode("ab naïve 🙂").tolist()),
+    "UntilEnd": (lambda: ft.UntilEnd(3), repr),
     "kernels.Bigram": (lambda: kernels.Bigram(ROW.T, ROW.T), repr),
     "kernels.Chains": (lambda: kernels.lattice_chains(IDS, SCORES), repr),
     "kernels.Choices": (
@@ -166,7 +190,7 @@ def test_everything_public_is_here() -> None:
     own = {name: value for name, value in vars(kernels).items() if inspect.isclass(value) and name not in found}
     named = {f"kernels.{n}" for n, v in own.items() if not n.startswith("_") and v.__module__.startswith("foretoken")}
     named |= {f"kernels.{name}" for name in ("NGram", "Patches", "Suffix")}  # of the same names as other things
-    assert found | named == PUBLIC.keys() | ELSEWHERE | {"kernels.NativeSession"}
+    assert found | named == PUBLIC.keys() | ELSEWHERE | SESSIONS
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -42,10 +42,18 @@ def above(columns: int, *, prefix: int = 0) -> Start:
     if type(columns) is not int or columns < 1 or type(prefix) is not int or prefix < 0:
         raise InvalidArgument(f"need integers columns >= 1 and prefix >= 0, got {columns!r} and {prefix!r}")
 
-    def start(units: Sequence[int]) -> int:
-        return units[-columns] if len(units) - columns >= prefix else units[-1]
+    return _Above(columns, prefix)
 
-    return start
+
+@dataclasses.dataclass(frozen=True)
+class _Above:
+    """The unit one row above; no closure, which could not be pickled."""
+
+    columns: int
+    prefix: int
+
+    def __call__(self, units: Sequence[int]) -> int:
+        return units[-self.columns] if len(units) - self.columns >= self.prefix else units[-1]
 
 
 @dataclasses.dataclass(frozen=True)

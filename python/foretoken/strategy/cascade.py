@@ -25,6 +25,17 @@ Part = Callable[[np.ndarray], np.ndarray]
 """From the unknown positions of a row, rising, to those that a stage fills."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Slice:
+    """Some of the unknown positions; no closure, which could not be pickled."""
+
+    stop: int | None
+    step: int
+
+    def __call__(self, unknown: np.ndarray) -> np.ndarray:
+        return unknown[: self.stop : self.step]
+
+
 def every(step: int) -> Part:
     """A condensed version: every so manieth unknown position.
 
@@ -34,7 +45,7 @@ def every(step: int) -> Part:
     """
     if type(step) is not int or step < 1:
         raise InvalidArgument(f"step must be an integer of at least 1, got {step!r}")
-    return lambda unknown: unknown[::step]
+    return _Slice(None, step)
 
 
 def first(count: int) -> Part:
@@ -46,7 +57,7 @@ def first(count: int) -> Part:
     """
     if type(count) is not int or count < 1:
         raise InvalidArgument(f"count must be an integer of at least 1, got {count!r}")
-    return lambda unknown: unknown[:count]
+    return _Slice(count, 1)
 
 
 def rest(unknown: np.ndarray) -> np.ndarray:
