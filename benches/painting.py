@@ -91,7 +91,8 @@ def compared(options: Any, data: Path) -> Report:
     judge = distance.taught(train, np.stack(seen.conditions) - [units, units + 10])
     anchor = distance.features(judge, train)
     told, pictures = np.stack(real.conditions), codec.decode_batch(np.stack(real.bodies))
-    told, pictures = told[: options.count], pictures[: options.count]
+    spread = np.linspace(0, len(told) - 1, min(options.count, len(told))).astype(int)  # the file goes style by style
+    told, pictures = told[spread], pictures[spread]
     labels = told - [units, units + 10]
     causal = load_llama(options.causal)
     painters = {"one by one, in the core": causal_painter(ft.Native(causal), units)}
