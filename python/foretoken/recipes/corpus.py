@@ -14,6 +14,16 @@ from ..errors import CheckpointError, InvalidArgument
 END_OF_TEXT = "<|endoftext|>"
 
 
+def is_held_out(key: str, *, one_in: int) -> bool:
+    """Whether what has this key is kept for validation: by its checksum, one in so many.
+
+    Example:
+        >>> is_held_out("0_george_10.wav", one_in=10), is_held_out("0_george_18.wav", one_in=10)
+        (False, True)
+    """
+    return zlib.crc32(key.encode()) % one_in == 0
+
+
 def rows(path: Path) -> Iterator[dict]:
     """The rows of one `.jsonl.xz` file.
 
@@ -91,7 +101,7 @@ def split(folder: Path, sources: tuple[str, ...], *, one_in: int = 25) -> tuple[
             raise InvalidArgument(f"unknown source {name!r}; known: {sorted(SOURCES)}")
         try:
             for key, text in SOURCES[name](folder):
-                (held_out if zlib.crc32(key.encode()) % one_in == 0 else train).append(text)
+                (held_out if is_held_out(key, one_in=one_in) else train).append(text)
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{name}.jsonl.xz in {folder} has a row of another kind: {error!r}") from None
     return train, held_out

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CheckpointError, InvalidArgument
+from .corpus import is_held_out
 from .pictures import SIDE, opened
 
 DIRECTIONS = ("up", "left", "down", "right")
@@ -46,7 +47,7 @@ class Character:
     def is_held_out(self) -> bool:
         """Whether the combination is never trained on, whatever its animation or direction: one in ten."""
         key = ", ".join(sorted(attribute.lower() for attribute in self.attributes))
-        return zlib.crc32(key.encode()) % 10 == 0
+        return is_held_out(key, one_in=10)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CheckpointError
-from .corpus import rows
+from .corpus import is_held_out, rows
 
 FILE = "tldr.jsonl.xz"
 LANGUAGES = {"de": "German", "fr": "French", "es": "Spanish"}
@@ -48,7 +47,7 @@ def pairs(data: Path, *, one_in: int = 25) -> tuple[list[Pair], list[Pair]]:
     held_out: list[Pair] = []
     try:
         for row in rows(data / FILE):
-            side = held_out if zlib.crc32(row["page"].encode()) % one_in == 0 else train
+            side = held_out if is_held_out(row["page"], one_in=one_in) else train
             for language in LANGUAGES:
                 if language in row:
                     side += _aligned(row["en"], row[language], language)

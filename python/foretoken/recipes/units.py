@@ -137,11 +137,11 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
             return condition
         return np.concatenate(([self.rows.untold], condition[1:]))
 
-    def _headed(self, condition: np.ndarray, imagination: int | None = None) -> np.ndarray:
-        """A condition behind the place of the shared imagination, if the model has one."""
+    def _headed(self, condition: np.ndarray) -> np.ndarray:
+        """A condition behind the place of the shared imagination, of which there is none, if the model has one."""
         if not self.config.latents:
             return condition
-        return np.concatenate(([self.module.config.vocab_size - 1 if imagination is None else imagination], condition))
+        return np.concatenate(([self.module.config.vocab_size - 1], condition))
 
     def _causal(self, module: LlamaModule, told: list[np.ndarray], bodies: list[np.ndarray]) -> Tensor:
         end = [self.rows.end] if self.ended else []

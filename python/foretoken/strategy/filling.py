@@ -131,9 +131,9 @@ class Filling:
             self.found[step.row, step.positions] = True
         return self._closed(list(steps))
 
-    def forget(self, lines: np.ndarray, places: np.ndarray) -> None:
-        """Make units that were found unknown again: (lines, positions) bool `places` of all lines."""
-        self.canvas[lines] = np.where(places[lines], UNKNOWN, self.canvas[lines])
+    def forget(self, places: np.ndarray) -> None:
+        """Make units that were found unknown again: (lines, positions) bool `places`."""
+        self.canvas[places] = UNKNOWN
         self.request.stats.tokens -= int((self.found & places).sum())
         self.found &= ~places
 

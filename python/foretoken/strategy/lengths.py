@@ -93,17 +93,18 @@ def lay_out(length: Length, model: ParallelModel, request: Request) -> Laid:
         LimitExceeded: an answer does not fit the context.
     """
     rows = [request.canvas.rows[i // request.n] for i in range(len(request.limits))]
+    if isinstance(length, Predicted):
+        return _predicted(length, model, request, rows)
     if length is None:
         if any((row != UNKNOWN).all() for row in rows):
             raise InvalidArgument(
                 "a row has no unknown position, and the strategy no length: give it Predicted() or UntilEnd(n)"
             )
-        return Laid(rows, list(range(len(rows))), [0.0] * len(rows))
-    if isinstance(length, UntilEnd):
+    else:
         if not model.end_tokens:
             raise UnsupportedModel("UntilEnd needs a model with END; this one has none: give positions to fill in")
-        return Laid([_grown(row, length.maximum, model) for row in rows], list(range(len(rows))), [0.0] * len(rows))
-    return _predicted(length, model, request, rows)
+        rows = [_grown(row, length.maximum, model) for row in rows]
+    return Laid(rows, list(range(len(rows))), [0.0] * len(rows))
 
 
 def _grown(row: np.ndarray, count: int, model: ParallelModel) -> np.ndarray:

@@ -121,5 +121,5 @@ class Masked:
             (places,) = filling.found[line].nonzero()
             count = math.floor(self.remask * len(places))
             chosen[line, places[np.argsort(filling.logprobs[line, places], kind="stable")[:count]]] = True
-        filling.forget(np.arange(len(chosen)), chosen)
+        filling.forget(chosen)
         return chosen
