@@ -14,16 +14,21 @@ import torch
 import foretoken as ft
 from foretoken.errors import InvalidArgument
 from foretoken.model.checkpoint import load_llama
+from foretoken.model.masked import MaskedModule, load_masked
 from foretoken.recipes import catalogue, conditions, masking
-from foretoken.recipes.conditions import Rows
+from foretoken.recipes import rows as kept
+from foretoken.recipes.rows import Rows
 from foretoken.recipes.units import Run, UnitsConfig
 from foretoken.strategy.cascade import first, rest
 
 FIELDS: dict[str, Any] = {
-    "source": "toy", "codec": "", "causal": False, "latents": 0, "imagination": 0, "untold": 0.0, "hidden_size": 16,
-    "intermediate_size": 32, "layers": 2, "heads": 2, "batch": 8, "steps": (60,), "warmup": 2, "cooldown": 0.5,
-    "rate": 0.02, "save_every": 10, "seed": 1,
+    "source": "toy", "codec": "", "causal": False, "latents": 0, "imagination": 0, "untold": 0.0, "start": "",
+    "hidden_size": 16, "intermediate_size": 32, "layers": 2, "heads": 2, "batch": 8,
+    "steps": (60,), "warmup": 2, "cooldown": 0.5, "rate": 0.02, "save_every": 10, "seed": 1,
 }  # fmt: skip
+
+
+BLOCK = "layers.0.mlp.up_proj.weight"
 
 
 def toy(*, end: int = -1) -> Rows:
@@ -143,8 +148,8 @@ def test_a_run_that_is_cut_goes_on_as_if_it_had_not_been(tmp_path: Path, changes
 
 def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
     rows = toy(end=0)
-    conditions.save(rows, tmp_path / "train.npz")
-    back = conditions.read(tmp_path / "train.npz")
+    kept.save(rows, tmp_path / "train.npz")
+    back = kept.read(tmp_path / "train.npz")
     for name in ("conditions", "bodies"):
         for one, other in zip(getattr(rows, name), getattr(back, name), strict=True):
             assert (one == other).all()
@@ -170,3 +175,26 @@ def test_conditions_of_emoji() -> None:
     assert conditions.emoji_condition(1000, "blob", "").tolist() == [1000, 1010]
     with pytest.raises(InvalidArgument, match="style"):
         conditions.emoji_condition(1000, "cubist", "Flags")
+
+
+def test_a_model_goes_on_from_another_that_met_the_same_units(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    folder = trained(tmp_path / "first", latents=2)
+    other = load_masked(folder)
+    module = run(tmp_path / "second", latents=2, source="toy of two", start="{out}/../first/checkpoint").module
+    assert isinstance(module, MaskedModule)
+    assert torch.equal(dict(module.named_parameters())[BLOCK], dict(other.named_parameters())[BLOCK])
+    assert torch.equal(module.embed_places[-4:], other.embed_places[-4:])
+    assert not torch.equal(module.embed_places[1], other.embed_places[1])  # conditions differ, and so do their places
+    with pytest.raises(InvalidArgument, match="latents 2, not 0"):
+        run(tmp_path / "third", start=str(folder))
+
+
+def test_conditions_that_say_the_same_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = dataclasses.replace(toy(), conditions=[np.array([8, 9, 10])] * 40, variants=3, untold=-1)
+    monkeypatch.setitem(conditions.SOURCES, "toy", lambda data, codec, out: rows)
+    made, random = run(tmp_path), np.random.default_rng(0)
+    told = {tuple(made._told(made.rows.conditions[0], random)) for _ in range(40)}
+    assert told == {(8,), (9,), (10,)}
+    assert isinstance(made.module, MaskedModule)
+    assert made.module.config.context == 5

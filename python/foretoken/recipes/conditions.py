@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..codec.hub import load
-from ..codec.patches import Patches
 from ..codec.sound_codes import SoundCodes
 from ..errors import InvalidArgument
 from ..layouts import delay
 from ..model.checkpoint import TOKENIZER
+from . import captions, pictures, translations
 from . import digits as spoken
-from . import pictures, translations
 from .language import train_tokenizer
+from .rows import Rows, symbols
 
 TLDR_UNITS = 2048
 """Tokens that English, German, French and Spanish share; 0 is END, and the id behind them separates."""
@@ -35,26 +34,6 @@ GROUPS = (
     "", "Activities", "Animals & Nature", "Component", "Flags", "Food & Drink", "Objects", "People & Body",
     "Smileys & Emotion", "Symbols", "Travel & Places",
 )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Rows:
-    """Conditions and what was made under them.
-
-    Args:
-        conditions, bodies: ids of each row, int64; those of bodies come first in the vocabulary.
-        units: how many ids bodies have.
-        vocab_size: how many ids there are, those of conditions among them.
-        end: the id behind a body, or -1 if all are of one length.
-        untold: the id that stands for the first of a condition where it is not told, or -1.
-    """
-
-    conditions: list[np.ndarray]
-    bodies: list[np.ndarray]
-    units: int
-    vocab_size: int
-    end: int = -1
-    untold: int = -1
 
 
 def emoji_condition(units: int, style: str | None, group: str) -> np.ndarray:
@@ -88,38 +67,13 @@ def emoji(data: Path, *, codec: str, held_out: bool = False) -> Rows:
         codec: name or folder of a codec of symbols.
         held_out: whether those of the validation split are wanted.
     """
-    patches = load(codec)
-    if not isinstance(patches, Patches) or patches.vocab_size is None:
-        raise InvalidArgument(f"{codec} is no codec of pictures by symbols")
-    units, conditions, bodies = patches.vocab_size, [], []
+    patches, units = symbols(codec)
+    conditions, bodies = [], []
     for row, picture in pictures.rows(data / "emoji64.zip"):
         if pictures.is_held_out(f"{row['style']}/{row['caption']}") == held_out:
             conditions.append(emoji_condition(units, row["style"], row["group"]))
             bodies.append(patches.encode(picture))
     return Rows(conditions, bodies, units, units + len(STYLES) + 1 + len(GROUPS), untold=units + len(STYLES))
-
-
-def save(rows: Rows, path: Path) -> None:
-    """Write rows as one file; an older one stays until it is whole."""
-    part = path.with_suffix(".part.npz")
-    fields = {name: getattr(rows, name) for name in ("units", "vocab_size", "end", "untold")}
-    flat = {
-        name: np.concatenate(getattr(rows, name)) if getattr(rows, name) else np.empty(0, np.int64)
-        for name in ("conditions", "bodies")
-    }
-    lengths = {f"{name}_lengths": np.array([len(row) for row in getattr(rows, name)]) for name in flat}
-    np.savez(part, **fields, **flat, **lengths)  # type: ignore[arg-type]
-    part.replace(path)
-
-
-def read(path: Path) -> Rows:
-    """Read what `save` wrote."""
-    with np.load(path) as kept:
-        told, bodies = (
-            np.split(kept[name], np.cumsum(kept[f"{name}_lengths"])[:-1]) for name in ("conditions", "bodies")
-        )
-        units, vocab_size, end, untold = (int(kept[name]) for name in ("units", "vocab_size", "end", "untold"))
-        return Rows(told, bodies, units, vocab_size, end, untold)
 
 
 def tldr(data: Path, out: Path) -> Rows:
@@ -177,6 +131,7 @@ def digits(data: Path, *, codec: str, held_out: bool = False) -> Rows:
 
 
 SOURCES: dict[str, Callable[[Path, str, Path], Rows]] = {
+    "captions": lambda data, codec, out: captions.paintings(data, out, codec=codec),
     "emoji": lambda data, codec, out: emoji(data, codec=codec),
     "digits": lambda data, codec, out: digits(data, codec=codec),
     "tldr": lambda data, codec, out: tldr(data, out),

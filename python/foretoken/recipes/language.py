@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -88,9 +88,13 @@ class LanguageConfig(RecipeConfig):
         )
 
 
-def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE (Sennrich et al. 1508.07909) whose id 0 is the end of a text."""
+def train_tokenizer(
+    texts: list[str], vocab_size: int, *, normalizer: normalizers.Normalizer | None = None
+) -> Tokenizer:
+    """A byte-level BPE (Sennrich et al. 1508.07909) whose id 0 is the end of a text; `normalizer` comes before it."""
     tokenizer = Tokenizer(models.BPE())
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -20,8 +20,9 @@ from ..canvas import UNKNOWN, pad
 from ..errors import InvalidArgument
 from ..model.checkpoint import save_llama
 from ..model.llama import LlamaConfig, LlamaModule
-from ..model.masked import MaskedConfig, MaskedModule, save_masked
-from . import conditions, masking, run
+from ..model.masked import MaskedConfig, MaskedModule, load_masked, save_masked
+from ..shipped import folder_of
+from . import conditions, masking, rows, run, start
 from .optimizer import Muon
 from .run import RecipeConfig
 
@@ -44,6 +45,8 @@ class UnitsConfig(RecipeConfig):
         latents: shared imaginations of a masked model, 0 for none.
         imagination: numbers of each of them, 0 if they are symbols.
         untold: share of the rows whose first condition is not told, where the source has a sign for that.
+        start: name or folder of a masked model of the same shape and units that a masked one goes on from, or "" for
+            none; `{out}` is the folder in which the run's folder lies.
         hidden_size, intermediate_size, layers, heads: shape of the transformer.
         batch: rows a step.
         steps, warmup, cooldown, rate, save_every, seed: those of every recipe.
@@ -59,6 +62,7 @@ class UnitsConfig(RecipeConfig):
     latents: int
     imagination: int
     untold: float
+    start: str
     hidden_size: int
     intermediate_size: int
     layers: int
@@ -73,6 +77,8 @@ class UnitsConfig(RecipeConfig):
             raise InvalidArgument(f"causal must be true or false, and true without latents, got {self.causal!r}")
         if self.imagination and not self.latents:
             raise InvalidArgument(f"imagination is {self.imagination} without latents: give how many of them there are")
+        if self.start and self.causal:
+            raise InvalidArgument(f"start is {self.start!r}, but a causal model starts from nothing")
         if type(self.untold) not in (int, float) or not 0 <= self.untold <= 1:
             raise InvalidArgument(f"untold must be a share in [0, 1], got {self.untold!r}")
 
@@ -84,30 +90,34 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
         """Make the rows, once; the first weights."""
         config, kept = self.config, self.out / "train.npz"
         if not kept.exists():
-            conditions.save(conditions.SOURCES[config.source](data, config.codec, self.out), kept)
-        self.rows = rows = conditions.read(kept)
-        longest = [max(len(row) for row in part) for part in (rows.conditions, rows.bodies)]
-        self.ended = rows.end >= 0
+            rows.save(conditions.SOURCES[config.source](data, config.codec, self.out), kept)
+        self.rows = made = rows.read(kept)
+        longest = [max(len(row) for row in part) for part in (made.conditions, made.bodies)]
+        longest[0] //= made.variants
+        self.ended = made.end >= 0
         shape = {name: getattr(config, name) for name in ("hidden_size", "intermediate_size")}
         context = sum(longest) + self.ended + (config.latents > 0)
         if config.causal:
             self.module = LlamaModule(
                 LlamaConfig(
-                    vocab_size=rows.vocab_size, num_hidden_layers=config.layers, num_attention_heads=config.heads,
+                    vocab_size=made.vocab_size, num_hidden_layers=config.layers, num_attention_heads=config.heads,
                     num_key_value_heads=config.heads, head_dim=config.hidden_size // config.heads,
                     max_position_embeddings=context, rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=True,
-                    eos_token_id=(rows.end,) if self.ended else (), **shape,
+                    eos_token_id=(made.end,) if self.ended else (), **shape,
                 )
             )  # fmt: skip
         else:
             self.module = MaskedModule(
                 MaskedConfig(
-                    vocab_size=rows.vocab_size + (config.latents + 1 if config.latents else 0), units=rows.units,
+                    vocab_size=made.vocab_size + (config.latents + 1 if config.latents else 0), units=made.units,
                     latents=config.latents, imagination=config.imagination, lengths=longest[1] if self.ended else 0,
-                    end=rows.end, layers=config.layers, heads=config.heads, context=context, **shape,
+                    end=made.end, layers=config.layers, heads=config.heads, context=context, **shape,
                 )
             )  # fmt: skip
         self.module.initialise(torch.Generator().manual_seed(config.seed))
+        if config.start:
+            assert isinstance(self.module, MaskedModule)
+            start.take(self.module, load_masked(folder_of(start.named(config.start, self.out))), longest[1])
         self.optimizer = Muon(self.module)
 
     def loss(self) -> Tensor:
@@ -133,6 +143,8 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
             return loss + self._masked(self.module, told, bodies, random)
 
     def _told(self, condition: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if self.rows.variants > 1:
+            condition = condition.reshape(self.rows.variants, -1)[random.integers(self.rows.variants)]
         if self.rows.untold < 0 or random.random() >= self.config.untold:
             return condition
         return np.concatenate(([self.rows.untold], condition[1:]))

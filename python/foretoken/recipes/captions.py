@@ -1,0 +1,156 @@
+"""Captioned pictures: emoji in nine styles and composed characters, and the many texts that say one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, normalizers
+
+from ..codec.prompts import Prompts, spaced
+from ..model.checkpoint import TOKENIZER
+from . import pictures
+from .language import train_tokenizer
+from .rows import Rows, symbols
+from .sprites import ANIMATIONS, DIRECTIONS, Sprites
+
+STYLES = {
+    "blob": "blob", "blob2017": "blob 2017", "emojione": "emojione", "fluent-3d": "3d", "fluent-color": "color",
+    "fluent-contrast": "contrast", "fluent-flat": "flat", "noto": "noto", "twemoji": "twemoji",
+}  # fmt: skip
+"""What a text calls each style of `emoji64`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """What is on a picture.
+
+    Args:
+        parts: what it shows, the most telling first: ("red heart",), or ("tan woman", "black page hair", …).
+        last: how: "noto style", or what a character does, "walking left".
+        tags: other words for it, perhaps none.
+
+    Example:
+        >>> str(Caption(("red heart",), "noto style", ("love",)))
+        'red heart, noto style'
+    """
+
+    parts: tuple[str, ...]
+    last: str
+    tags: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join((*self.parts, self.last))
+
+    @property
+    def is_character(self) -> bool:
+        """Whether it is one of `walk64`'s."""
+        return len(self.parts) > 1
+
+    def drawn(self, random: np.random.Generator) -> str:
+        """One of the texts that say it, mostly all of it; "" one time in ten, for guidance (2207.12598)."""
+        chance = random.random()
+        if chance < 0.1:
+            return ""
+        if self.is_character:
+            return str(self) if chance < 0.6 else self._partly(random)
+        if chance < 0.7:
+            return str(self)
+        if chance < 0.85:
+            return self.parts[0]
+        if chance < 0.9 or not self.tags:
+            return self.last
+        tags = random.permutation(len(self.tags))[: int(random.integers(1, 4))]
+        return ", ".join((*(self.tags[tag] for tag in tags), self.last))
+
+    def _partly(self, random: np.random.Generator) -> str:
+        """A character without some of what there is to say, such as "a woman walking left"."""
+        person = self.parts[0] if random.random() < 0.5 else self.kind
+        others = [part for part in self.parts[1:] if random.random() < 0.4]
+        if not others and random.random() < 0.7:
+            return f"a {person} {self.last}"
+        return ", ".join((person, *others, *([self.last] if random.random() < 0.8 else [])))
+
+    @property
+    def kind(self) -> str:
+        """The class of a character: "woman", "old man", …"""
+        words = self.parts[0].split()
+        return " ".join(word for word in words if word in ("old", "woman", "man"))
+
+
+Captioned = tuple[np.ndarray, list[Caption]]
+"""Pictures (n, 64, 64, 3) uint8, and what is on each."""
+
+
+def emoji(data: Path, *, held_out: bool = False) -> Captioned:
+    """Emoji on white, of one side of the split of `pictures.emoji`: a held-out style and caption meet nowhere else.
+
+    Raises:
+        InvalidArgument: the file is missing.
+        CheckpointError: it is damaged.
+    """
+    found, captions = [], []
+    for row, picture in pictures.rows(data / "emoji64.zip"):
+        if pictures.is_held_out(f"{row['style']}/{row['caption']}") == held_out:
+            found.append(picture)
+            tags = tuple(tag for tag in row["tags"] if tag != row["caption"])
+            captions.append(Caption((row["caption"],), f"{STYLES[row['style']]} style", tags))
+    return np.stack(found), captions
+
+
+def characters(data: Path, count: int, *, seed: int, held_out: bool = False) -> Captioned:
+    """Stills of characters in a random pose, of one side of the split of `sprites`.
+
+    Args:
+        data: the data folder.
+        count: how many.
+        seed: of the draw.
+        held_out: of the combinations that are never trained on, or of the others.
+    """
+    sprites, random = Sprites(data / "walk64.zip"), np.random.default_rng((seed, 2))
+    names = list(ANIMATIONS)
+    found, captions = [], []
+    for who in sprites.characters(count, seed=seed, held_out=held_out):
+        name, direction = names[int(random.integers(len(names)))], DIRECTIONS[int(random.integers(4))]
+        clip = sprites.clip(who, name, direction)
+        found.append(clip.frames[int(random.integers(len(clip.frames)))])
+        captions.append(Caption(who.attributes, f"{clip.animation} {direction}"))
+    return np.stack(found), captions
+
+
+POSITIONS = 32
+"""Ids of a text: the longest caption of a character has 27."""
+
+TEXTS, NAMES = 2048, 16
+"""Ids of the tokenizer, and of names that a painter may learn later."""
+
+_CHARACTERS, _VARIANTS = 12_000, 8
+
+
+def paintings(data: Path, out: Path, *, codec: str) -> Rows:
+    """Emoji and as many characters, as rows [text][patches]; each picture under eight texts.
+
+    Args:
+        data: the data folder.
+        out: of the run; the tokenizer is kept there.
+        codec: name or folder of a codec of symbols.
+    """
+    patches, units = symbols(codec)
+    pictures, captions = (list(part) for part in emoji(data))
+    more = characters(data, _CHARACTERS, seed=1)
+    pictures, captions = [*pictures, *more[0]], [*captions, *more[1]]
+    cut = tokenizer(captions, TEXTS)
+    cut.save(str(out / TOKENIZER))
+    prompts, random = Prompts(cut, positions=POSITIONS), np.random.default_rng(1)
+    texts = [caption.drawn(random) or None for caption in captions for _ in range(_VARIANTS)]
+    conditions = (units + prompts(texts)).reshape(len(captions), -1)
+    bodies = [patches.encode(picture) for picture in pictures]
+    return Rows(list(conditions), bodies, units, units + TEXTS + NAMES, variants=_VARIANTS)
+
+
+def tokenizer(captions: list[Caption], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE over captions and tags, whatever their case; id 0 says nothing."""
+    texts = [text for caption in captions for text in (str(caption), *caption.tags)]
+    folding = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    return train_tokenizer([spaced(text) for text in texts], vocab_size, normalizer=folding)
