@@ -32,7 +32,7 @@ from foretoken.model.checkpoint import load_llama
 from foretoken.recipes import conditions
 from foretoken.rules import EntropyBound, Order, SampledConfidence
 from foretoken.strategy.cascade import first, rest
-from foretoken.view.png import png
+from foretoken.codec.png import png
 
 CODEC, SIDE = "emoji-fsq-256", 16
 Painter = Callable[[np.ndarray, Sequence[int]], ft.Generation]

@@ -44,6 +44,9 @@ from .model.huggingface import HuggingFace as HuggingFace
 from .model.llama_session import Llama as Llama
 from .model.masked import MaskedLlama as MaskedLlama
 from .model.native import Native as Native
+from .painter.painter import Painter as Painter
+from .painter.picture import Picture as Picture
+from .painter.preview import Preview as Preview
 from .pipeline import Pipeline as Pipeline
 from .sampler import Sampler as Sampler
 from .strategy.autoregressive import Autoregressive as Autoregressive

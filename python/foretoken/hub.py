@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, overload
 
 from .codec.hub import kind_of
 from .codec.text import Text
@@ -16,6 +17,7 @@ from .model.llama import LlamaModule
 from .model.masked import KIND as MASKED
 from .model.native import Native
 from .model.protocol import CausalModel
+from .painter.painter import Painter, is_painter
 from .pipeline import Pipeline
 from .shipped import checked, folder_of
 from .shipped import names as shipped_names
@@ -40,12 +42,27 @@ def _kind(folder: Path) -> str | None:
     return readers.get(kind) if isinstance(kind, str) else None
 
 
-def load(name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule], CausalModel] = Native) -> Pipeline:
-    """A model ready to write: a shipped one by name, or any folder in the layout of transformers' Llama.
+@overload
+def load(name_or_folder: Literal["painter"]) -> Painter: ...  # pyright: ignore[reportOverlappingOverload] - one name of all
+
+
+@overload
+def load(
+    name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule], CausalModel] = Native
+) -> Pipeline: ...
+
+
+def load(
+    name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule], CausalModel] = Native
+) -> Pipeline | Painter:
+    """A model ready to write or to paint: a shipped one by name, or a folder.
 
     Args:
-        name_or_folder: "tales", "manual", …, or a folder with config.json, model.safetensors and tokenizer.json.
-        model: what runs the weights: `Native` in the core, on the CPU; `Llama` in PyTorch, wherever its tensors lie.
+        name_or_folder: "tales", "manual", …, or a folder in the layout of transformers' Llama with config.json,
+            model.safetensors and tokenizer.json; "painter", or the folder of another one (`Painter.load` says so to
+            type checkers).
+        model: what runs the weights of a Llama: `Native` in the core, on the CPU; `Llama` in PyTorch, wherever its
+            tensors lie.
 
     Raises:
         UnknownModel: there is neither such a name nor such a folder.
@@ -56,6 +73,8 @@ def load(name_or_folder: str | os.PathLike[str], *, model: Callable[[LlamaModule
         3
     """
     folder = folder_of(name_or_folder)
+    if is_painter(folder):
+        return Painter.load(folder)
     if (kind := _kind(folder)) is not None:
         raise CheckpointError(f"{folder.name} is {kind}")
     if not callable(model):

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("strategy",),
     ("ending",),
     ("generate",),
-    ("pipeline",),
+    ("pipeline", "painter"),
     ("hub", "huggingface_generate"),
     ("evaluate", "recipes", "view"),
     ("lab",),

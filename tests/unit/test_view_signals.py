@@ -19,7 +19,7 @@ from foretoken.view import board as boards
 from foretoken.view import plots, signals
 from foretoken.view.board import board
 from foretoken.view.page import page
-from foretoken.view.png import png
+from foretoken.codec.png import png
 from foretoken.view.sheet import Coding, Panel, Sheet, decibels
 from foretoken.view.wav import wav
 

@@ -25,7 +25,8 @@ from ..model.native import Native
 from ..pipeline import Pipeline
 from ..sampler import Sampler
 from ..strategy.autoregressive import Autoregressive
-from ..view.terminal import Terminal, Watched, use_color
+from ..strategy.watched import Watched
+from ..view.terminal import Terminal, use_color
 
 DRAFTERS = ("none", "ngram", "suffix", "small", "early-exit", "several")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..codec.png import data_uri, png
 from ..evaluate.report import asked
 from ..view.plots import enlarged
-from ..view.png import data_uri, png
 from .curves import curves
 from .task import Outcome, Task
 

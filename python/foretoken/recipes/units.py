@@ -21,8 +21,10 @@ from ..errors import InvalidArgument
 from ..model.checkpoint import save_llama
 from ..model.llama import LlamaConfig, LlamaModule
 from ..model.masked import MaskedConfig, MaskedModule, load_masked, save_masked
+from ..painter.painter import PAINTER
 from ..shipped import folder_of
-from . import conditions, masking, rows, run, start
+from ..weights import write_object
+from . import captions, conditions, masking, rows, run, start
 from .optimizer import Muon
 from .run import RecipeConfig
 
@@ -240,6 +242,8 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
             save_llama(self.module, folder, dtype=torch.bfloat16)
         else:
             save_masked(self.module, folder, dtype=torch.int8)
+        if self.config.source == "captions":
+            write_object(folder / PAINTER, {"codec": self.config.codec, "positions": captions.POSITIONS})
         for file in self.out.glob("tokenizer.json"):
             part = folder / "tokenizer.part"
             part.write_bytes(file.read_bytes())

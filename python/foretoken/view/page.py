@@ -8,9 +8,9 @@ from string import Template
 
 import numpy as np
 
+from ..codec.png import data_uri, png
 from ..trace.marks import visible
 from .plots import enlarged
-from .png import data_uri, png
 from .sheet import Panel, Sheet
 
 _HUES = 6  # of tokens, in codec.html

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, TextIO
+from collections.abc import Callable
+from typing import Literal, TextIO
 
 from ..canvas import Step
-from ..strategy.protocol import Request, Strategy
 from ..trace.alignment import Alignment
 
 When = Literal["auto", "always", "never"]
@@ -80,28 +79,6 @@ class Terminal:
         if text:
             shown = harmless(text)
             self.out.write(f"\x1b[{style}m{shown}\x1b[0m" if style else shown)
-
-
-class Watched:
-    """A strategy that shows every step when it is complete, and else does what the one inside does.
-
-    Args:
-        strategy: what decides.
-        show: called with each step, cut where its row ends and with its text.
-    """
-
-    def __init__(self, strategy: Strategy, show: Callable[[Step], None]) -> None:
-        self.strategy, self.show = strategy, show
-
-    def run(self, model: Any, request: Request) -> Iterator[Step]:
-        """Yield the steps of the strategy inside; see `Strategy.run`."""
-        steps = self.strategy.run(model, request)
-        try:
-            for step in steps:
-                yield step  # comes back cut, with its text
-                self.show(step)
-        finally:
-            steps.close()  # type: ignore[attr-defined]
 
 
 def harmless(text: str) -> str:

@@ -1,0 +1,260 @@
+"""A sentence in, a picture out: a masked model of patches, a codec, and the words it knows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..canvas import UNKNOWN, Canvas, Step
+from ..codec.hub import load as load_codec
+from ..codec.patches import Patches
+from ..codec.prompts import Prompts
+from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument, UnsupportedModel
+from ..generate import generate, stream
+from ..generation import Generation
+from ..model.checkpoint import TOKENIZER
+from ..model.guided import Guided
+from ..model.masked import MaskedLlama
+from ..model.protocol import ParallelModel
+from ..model.rowwise import RowByRow
+from ..sampler import Sampler
+from ..shipped import folder_of
+from ..strategy.cascade import Cascade, Stage, first, rest
+from ..strategy.masked import Masked
+from ..strategy.protocol import Strategy
+from ..strategy.watched import Watched
+from ..weights import read_object
+from .picture import Picture
+from .preview import Preview, Previews
+from .rows import Rows
+
+PAINTER = "painter.json"
+"""Beside the weights of a painter: its codec, and how many ids of a text it reads."""
+
+Prompt = str | None | Sequence[str | None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Job:
+    """What one call asks for."""
+
+    model: ParallelModel
+    canvas: Canvas
+    strategy: Strategy
+    keys: dict[str, Any]
+    kept: np.ndarray | None  # pixels of the picture that is repaired
+    anew: np.ndarray  # (prompts, patches) bool
+
+    def rows(self) -> list[np.ndarray]:
+        return [row for row in self.canvas.rows for _ in range(self.keys["n"])]
+
+
+class Painter:
+    """Paints what a text says, all patches with attention among all of them.
+
+    A picture is a function of weights, text, sampler, strategy and seed: not of its batch, nor of threads.
+
+    Args:
+        codec: picture ↔ patches.
+        model: what predicts.
+        prompts: text ↔ ids.
+        name: what to call it.
+
+    Raises:
+        ShapeError: they do not belong together.
+
+    Example:
+        >>> import foretoken as ft
+        >>> paint = ft.load("painter")
+        >>> out = paint("red heart, flat style", strategy=ft.Masked(4), seed=7)
+        >>> out.signal, out.stats.forwards
+        (Picture(64 × 64), 4)
+    """
+
+    def __init__(self, codec: Patches, model: MaskedLlama, prompts: Prompts, *, name: str) -> None:
+        self.codec, self.model, self.prompts, self.name = codec, model, prompts, name
+        self.rows = Rows(codec, model.config, prompts)
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str]) -> Painter:
+        """A shipped painter by name, or a folder that the recipe of captions wrote.
+
+        Raises:
+            UnknownModel: there is neither such a name nor such a folder.
+            CheckpointError: a file is missing, broken or does not fit.
+        """
+        folder = folder_of(source)
+        said = read_object(folder / PAINTER)
+        codec, positions = said.get("codec"), said.get("positions")
+        if not isinstance(codec, str) or type(positions) is not int or positions < 1:
+            raise CheckpointError(f"{folder / PAINTER} must say codec and positions, it says {said}")
+        patches = load_codec(codec)
+        if not isinstance(patches, Patches):
+            raise CheckpointError(f"{folder / PAINTER}: {codec} is no codec of pictures")
+        prompts = Prompts.from_file(folder / TOKENIZER, positions=positions)
+        return cls(patches, MaskedLlama(folder), prompts, name=folder.name)
+
+    def __repr__(self) -> str:
+        return f"Painter({self.name!r}, {self.rows.pixels[0]} × {self.rows.pixels[1]} in {self.rows.cells} patches)"
+
+    def __call__(
+        self,
+        prompt: Prompt,
+        *,
+        callback: Callable[[Preview], None] | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> Generation:
+        """Paint a text, or each of several.
+
+        Main args:
+            prompt: what to paint, such as "red heart, flat style" or "tan woman, black page hair, walking left"; a list
+                for several; None for anything at all.
+            strategy: `Masked(8)` if None; `OneShot()`, `Masked(steps)`, `Cascade(…)`; or one patch after another,
+                `Masked(None, count=1, select=rules.Order(range))`.
+            seed: of the noise, in [0, 2^64), or one for each prompt; None draws one. A picture does not depend on what
+                else is painted with it.
+            n: pictures of each prompt, ≥ 1.
+            sampler: parameters of the choice; temperature 1 is the model's own law.
+            guidance: how much the text counts: u + guidance · (c - u) of logits with and without it (2207.12598); 1 is
+                the model itself, and twice as fast.
+            negative: a text in the place of none, to get away from.
+
+        Other args:
+            picture: to repair: a path, a picture of Pillow or an array, of the painter's size.
+            mask: (height, width) bool, true where to paint it anew; a patch is painted whole. The rest stays, to the
+                last bit.
+            imagine: whether all patches share an imagination that is found first (for one shot).
+            callback: is told each step; what it raises ends the painting.
+            progress: whether to show a bar.
+            threads: of the kernels.
+
+        Returns:
+            A generation whose signal is a `Picture`, or a list of them.
+
+        Raises:
+            InvalidArgument, ArgumentTypeError, ShapeError, LimitExceeded, UnsupportedModel: see each.
+        """
+        job = self._job(prompt, **options)
+        if callback is not None and not callable(callback):
+            raise ArgumentTypeError(f"callback must be a function of a Preview, got {callback!r}")
+        previews = Previews(self.rows, job.rows())
+        total = sum(int((row == UNKNOWN).sum()) for row in job.rows())
+        with tqdm(total=total, unit="patch", desc=self.name, disable=not progress, leave=False) as bar:
+
+            def show(step: Step) -> None:
+                bar.update(len(step.tokens))
+                preview = previews.after(step)
+                if callback is not None:
+                    callback(preview)
+
+            out = generate(job.model, job.canvas, Watched(job.strategy, show), **job.keys)
+        return Generation([self._painted(row, job) for row in out.rows], out.stats, out.trace)
+
+    def stream(self, prompt: Prompt, **options: Any) -> Iterator[Preview]:
+        """The same, a step at a time; closing the iterator cancels the rest."""
+        job = self._job(prompt, **options)
+        previews = Previews(self.rows, job.rows())
+        for step in stream(job.model, job.canvas, job.strategy, **job.keys):
+            yield previews.after(step)
+
+    def vary(
+        self, picture: Any, prompt: str | None = None, *, share: float = 0.5, n: int = 4, seed: int = 0, **options: Any
+    ) -> Generation:
+        """Paint a share of a picture's patches anew, others in each of n variations.
+
+        Args:
+            picture: as for `__call__`.
+            prompt: what is on it; None if nobody knows.
+            share: of the patches, in (0, 1].
+            n: variations; the one of place i is that of seed + i.
+            seed: of the choice of patches and of the noise.
+            **options: those of `__call__`.
+        """
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise InvalidArgument(f"share must be in (0, 1], got {share!r}")
+        if type(n) is not int or not 1 <= n <= 4096:
+            raise InvalidArgument(f"n must be an integer in [1, 4096], got {n!r}")
+        seeds = [(seed + i) % 2**64 for i in range(n)]
+        count = max(1, round(share * self.rows.cells))
+        anew = [np.random.default_rng(each).permutation(self.rows.cells) < count for each in seeds]
+        masks = [self.rows.spread(part) for part in anew]
+        return self([prompt] * n, picture=picture, mask=masks, seed=seeds, **options)
+
+    def extend(self, picture: Any, prompt: str | None, *, at: tuple[int, int], **options: Any) -> Generation:
+        """Paint what is around a smaller picture.
+
+        Args:
+            picture: (height, width) smaller than what the painter paints, cut to whole patches.
+            prompt: what the whole shows.
+            at: (top, left) of where it lies, in pixels.
+            **options: those of `__call__`.
+        """
+        whole, mask = self.rows.around(picture, at)
+        return self(prompt, picture=whole, mask=mask, **options)
+
+    def _job(
+        self,
+        prompt: Prompt,
+        *,
+        strategy: Strategy | None = None,
+        seed: int | Sequence[int] | None = 0,
+        n: int = 1,
+        sampler: Sampler | None = None,
+        guidance: float = 3.0,
+        negative: str | None = None,
+        picture: Any = None,
+        mask: Any = None,
+        imagine: bool = False,
+        threads: int = 1,
+    ) -> _Job:
+        texts = [prompt] if prompt is None or isinstance(prompt, str) else list(prompt)
+        strategy = Masked(8) if strategy is None else strategy
+        if not getattr(strategy, "fills", False):
+            raise UnsupportedModel(
+                f"a painter looks at all patches: give OneShot, Masked or Cascade, not {strategy!r}; one patch after "
+                "another is Masked(None, count=1, select=rules.Order(range))"
+            )
+        if imagine:
+            if not self.model.latents:
+                raise UnsupportedModel(f"{self.name} has no shared imaginations")
+            strategy = Cascade([Stage(first(1)), Stage(rest, strategy)])  # type: ignore[arg-type]
+        kept, bodies, anew = self._bodies(picture, mask, len(texts))
+        model: ParallelModel = RowByRow(self.model)
+        if guidance != 1:
+            model = Guided(model, guidance, without=self.rows.without(negative))
+        elif negative is not None:
+            raise InvalidArgument("guidance is 1, which leaves no room for a negative prompt: give more")
+        canvas = Canvas(self.rows.rows(texts, bodies, imagine=imagine))
+        keys = {"seed": seed, "n": n, "sampler": sampler, "threads": threads}
+        return _Job(model, canvas, strategy, keys, kept, anew)
+
+    def _bodies(self, picture: Any, mask: Any, count: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """The pixels to keep, and of each prompt the patches that are known and those that are not."""
+        if (picture is None) != (mask is None):
+            raise InvalidArgument("picture and mask go together: give both, or none")
+        if picture is None:
+            return None, np.full((count, self.rows.cells), UNKNOWN), np.ones((count, self.rows.cells), dtype=bool)
+        pixels = self.rows.read(picture)
+        masks = mask if isinstance(mask, list) else [mask] * count
+        if len(masks) != count:
+            raise InvalidArgument(f"there are {len(masks)} masks for {count} prompts")
+        anew = np.stack([self.rows.patches_of(each) for each in masks])
+        return pixels, np.where(anew, UNKNOWN, self.codec.encode(pixels)), anew
+
+    def _painted(self, row: Any, job: _Job) -> Any:
+        pixels = self.rows.paint(row.units[self.rows.body :])
+        if job.kept is not None:
+            pixels = np.where(self.rows.spread(job.anew[row.prompt])[..., None], pixels, job.kept)
+        return dataclasses.replace(row, signal=Picture(pixels))
+
+
+def is_painter(folder: Path) -> bool:
+    """Whether a checkpoint folder holds one."""
+    return (folder / PAINTER).exists()
