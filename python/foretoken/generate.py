@@ -71,7 +71,8 @@ def stream(model: Any, canvas: Canvas, strategy: Strategy | None = None, **optio
         end_tokens: ids that END a row; None takes the model's, () lets rows run to their limit.
         stop: strings that end a row; the text stops before them. Needs `codec`.
         codec: how units become text, for `stop` and for `Step.text`; None for units without text.
-        logprobs: how many alternatives to report for each token, in [0, 100]; None for no log-probabilities.
+        logprobs: how many alternatives to report for each token, in [0, 100]; None for no log-probabilities. Where any
+            position may be filled, 0: that of each unit, when it was found.
         threads: threads of the kernels, ≥ 1.
 
     Raises:
@@ -236,8 +237,8 @@ class _Run:
                     tokens=tokens,
                     signal=self._signal(units, tokens, own),
                     finish_reason=reason,
-                    logprobs=[p for step in own for p in step.logprobs or ()] if wants_logprobs else None,
-                    top_logprobs=[top for step in own for top in step.top or ()] if wants_logprobs else None,
+                    logprobs=_logprobs(own, len(units)) if wants_logprobs else None,
+                    top_logprobs=[t for step in own for t in step.top or ()] if wants_logprobs else None,
                     prompt=index // self.n,
                     sample=index % self.n,
                     units=units,
@@ -274,11 +275,23 @@ def _assembled(
     return units, units[places]
 
 
+def _logprobs(steps: list[Step], width: int) -> list[float]:
+    """Of the generated units in the order in which they stand."""
+    found = [p for step in steps for p in step.logprobs or ()]
+    if any(step.positions is None for step in steps):
+        return found
+    places = [place for step in steps for place in step.positions or ()]
+    last = dict(zip(places, found, strict=True))  # what was found, forgotten and found again counts as it is
+    return [last[place] for place in sorted(last) if place < width]
+
+
 def _check_filling(
     canvas: Canvas, max_tokens: int | None, min_tokens: int, stop: Any, stop_tokens: Any, logprobs: int | None
 ) -> None:
     """Refuse what only makes sense where a row grows to the right, one unit after another."""
-    given = {"min_tokens": min_tokens, "stop": stop, "stop_tokens": stop_tokens, "logprobs": logprobs is not None}
+    given = {"min_tokens": min_tokens, "stop": stop, "stop_tokens": stop_tokens}
+    if logprobs:
+        raise InvalidArgument(f"logprobs is {logprobs}: of units found at any position give 0, for their own alone")
     if wrong := [name for name, value in given.items() if value]:
         raise InvalidArgument(f"{wrong[0]} is for Autoregressive; a strategy that fills any position has no use for it")
     if max_tokens is not None and not canvas.is_prefix:

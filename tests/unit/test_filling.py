@@ -200,6 +200,23 @@ def test_imaginations_stand_in_front_and_nowhere_else() -> None:
     assert units[:, 2:].max() < 8
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=range(len(STRATEGIES)))
+def test_each_unit_says_how_probable_it_was_when_it_was_found(strategy: object) -> None:
+    rows = [[-1, 2, -1, -1], [1, -1, 0, -1]]
+    out = fill(strategy, rows, seed=[5, 6], logprobs=0)
+    for given, row in zip(rows, out.rows, strict=True):
+        assert row.logprobs is not None
+        assert len(row.logprobs) == given.count(-1)
+        assert max(row.logprobs) < 0
+        lone = [place for place in range(4) if given[place] == -1][-1]
+        if isinstance(strategy, Masked) and isinstance(strategy.select, Order):  # the last one knew all others
+            known = row.units.copy()
+            known[lone] = UNKNOWN
+            law = JOINT.predict(known[None], np.array([4]))[0, lone].log_softmax(dim=0)
+            assert row.logprobs[-1] == pytest.approx(float(law[row.units[lone]]), abs=1e-6)
+    assert fill(strategy, rows, seed=[5, 6]).logprobs == [None, None]
+
+
 def test_refusals() -> None:
     model = masked_model()
     for strategy, rows, options, error, match in (

@@ -56,7 +56,9 @@ def a_task() -> Task:
 
 
 def test_a_page_shows_all_and_needs_nothing() -> None:
-    text = page([a_task(), Task("Later", "", missing="no <model>")], machine())
+    text = page(
+        [a_task(), Task("Later", "", missing="no <model>")], machine(), title="Several <answers>", intro="All & one."
+    )
     seen = Strict(text).seen
     assert "script" not in seen
     assert (seen.count("table"), seen.count("svg"), seen.count("img")) == (2, 3, 1)

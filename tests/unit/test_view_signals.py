@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foretoken.codec.png import png
 from foretoken.errors import LimitExceeded, MissingExtra, ShapeError
 from foretoken.view import board as boards
 from foretoken.view import plots, signals
 from foretoken.view.board import board
 from foretoken.view.page import page
-from foretoken.codec.png import png
 from foretoken.view.sheet import Coding, Panel, Sheet, decibels
 from foretoken.view.wav import wav
 

@@ -53,7 +53,11 @@ def run(options: argparse.Namespace) -> None:
         note=lambda what: print(what, file=sys.stderr, flush=True),
     )  # fmt: skip
     made = machine()
-    options.out.write_text(page(tasks, made), encoding="utf-8")
+    written = page(
+        tasks, made, title="Several right answers",
+        intro="What happens when all units are chosen at once and more than one answer is right, and what cures it.",
+    )  # fmt: skip
+    options.out.write_text(written, encoding="utf-8")
     if options.json:
         results = {task.title: task.results() for task in tasks}
         print(json.dumps({"out": str(options.out), "results": results, "machine": made}, ensure_ascii=False))

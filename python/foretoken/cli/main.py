@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ForetokenError
-from . import bench, certify, codec, generate, info, lab, train
+from . import bench, certify, codec, generate, info, lab, paint, train
 
 COMMANDS = {
-    "generate": generate, "train": train, "codec": codec, "info": info, "bench": bench, "certify": certify, "lab": lab,
+    "generate": generate, "paint": paint, "train": train, "codec": codec, "info": info, "bench": bench,
+    "certify": certify, "lab": lab,
 }  # fmt: skip
 
 

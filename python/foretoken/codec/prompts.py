@@ -81,9 +81,10 @@ class Prompts:
         if not text.strip():
             raise InvalidArgument("the prompt is empty: say what is wanted, or give None for anything at all")
         try:
-            ids = [known for part in self._parts(text) for known in part]
-        except UnicodeEncodeError as error:  # a lone surrogate
+            text.encode()
+        except UnicodeEncodeError as error:  # a lone surrogate, of which the tokenizer would say that it is no str
             raise InvalidArgument(f"the prompt is no valid text: {error}") from None
+        ids = [known for part in self._parts(text) for known in part]
         if len(ids) > self.positions:
             raise LimitExceeded(f"the prompt has {len(ids)} tokens, at most {self.positions} are read; shorten it")
         return ids

@@ -19,21 +19,24 @@ from .task import Outcome, Task
 _LEAST = 192  # pixels of a picture's width, so that its own are squares in any viewer
 
 
-def page(tasks: Sequence[Task], made: dict[str, Any]) -> str:
+def page(tasks: Sequence[Task], made: dict[str, Any], *, title: str, intro: str) -> str:
     """A whole page: tables, curves, samples and style inside, light or dark as the reader's browser is, no script.
 
     Args:
         tasks: in order; those that are missing something say what.
         made: where it was measured, as `evaluate.report.machine` has it.
+        title, intro: of the page.
 
     Example:
-        >>> "<script" in page([Task("<script>", "", missing="<b>")], {"cpu": "x", "cores": 1, "load": 0, "date": "now"})
+        >>> where = {"cpu": "x", "cores": 1, "load": 0, "date": "now"}
+        >>> "<script" in page([Task("<script>", "", missing="<b>")], where, title="<script>", intro="")
         False
     """
-    template = (resources.files("foretoken.lab") / "multimodality.html").read_text(encoding="utf-8")
+    template = (resources.files("foretoken.lab") / "tasks.html").read_text(encoding="utf-8")
     where = f"{made['cpu']}, {made['cores']} cores, load {made['load']}, {made['date']}"
+    body = "".join(_section(task) for task in tasks)
     return Template(template).substitute(
-        where=html.escape(where), asked=_asked(tasks), body="".join(_section(task) for task in tasks)
+        title=html.escape(title), intro=html.escape(intro), where=html.escape(where), asked=_asked(tasks), body=body
     )
 
 

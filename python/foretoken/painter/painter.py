@@ -138,6 +138,7 @@ class Painter:
             imagine: whether all patches share an imagination that is found first (for one shot).
             callback: is told each step; what it raises ends the painting.
             progress: whether to show a bar.
+            logprobs: 0 to keep how probable each patch was when it was found, for `view.growth`; None not to.
             threads: of the kernels.
 
         Returns:
@@ -282,8 +283,11 @@ class Painter:
         picture: Any = None,
         mask: Any = None,
         imagine: bool = False,
+        logprobs: int | None = None,
         threads: int = 1,
     ) -> _Job:
+        if prompt is not None and not isinstance(prompt, (str, Sequence)):
+            raise ArgumentTypeError(f"a prompt must be a text, several, or None, got {prompt!r}")
         texts = [prompt] if prompt is None or isinstance(prompt, str) else list(prompt)
         strategy = Masked(8) if strategy is None else strategy
         if not getattr(strategy, "fills", False):
@@ -302,7 +306,7 @@ class Painter:
         elif negative is not None:
             raise InvalidArgument("guidance is 1, which leaves no room for a negative prompt: give more")
         canvas = Canvas(self.rows.rows(texts, bodies, imagine=imagine))
-        keys = {"seed": seed, "n": n, "sampler": sampler, "threads": threads}
+        keys = {"seed": seed, "n": n, "sampler": sampler, "logprobs": logprobs, "threads": threads}
         return _Job(model, canvas, strategy, keys, kept, anew)
 
     def _bodies(self, picture: Any, mask: Any, count: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:

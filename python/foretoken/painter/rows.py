@@ -37,7 +37,7 @@ class Rows:
         self.body = (config.latents > 0) + prompts.positions
         cells = config.context - self.body
         side = math.isqrt(max(0, cells))
-        self.side = codec.module.config.patch
+        self.side = codec.config.place // math.isqrt(codec.config.units)
         if side * side != cells or codec.vocab_size != self.units or cells == 0:
             raise ShapeError(
                 f"a model of {self.units} units with {cells} places behind {self.body} paints no square of the "

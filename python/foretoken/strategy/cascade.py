@@ -173,12 +173,12 @@ class Cascade:
             samples=request.samples[lines],
             limits=counts,
             min_tokens=0,
-            logprobs=None,
         )
         written = [0] * len(lines)
         for step in strategy.run(model, own):
             index = step.row
-            del step.tokens[counts[index] - written[index] :]
+            for cut in (step.tokens, step.logprobs or [], step.top or []):
+                del cut[counts[index] - written[index] :]
             place = starts[index] + written[index]
             written[index] += len(step.tokens)
             positions = list(range(place, place + len(step.tokens)))

@@ -49,7 +49,8 @@ class Filling:
         self.found = np.zeros(self.canvas.shape, dtype=bool)
         self.rerank = length.rerank if isinstance(length, Predicted) else None
         self.beam = len(self.rows) > len(request.limits)
-        self.logprobs = np.zeros(self.canvas.shape) if traced or self.beam else None
+        self.told = request.logprobs is not None
+        self.logprobs = np.zeros(self.canvas.shape) if traced or self.beam or self.told else None
         # END ends rows that may end; in one whose length was said it would be a unit like any other.
         self.ends = np.array(model.end_tokens if isinstance(length, UntilEnd) else (), dtype=np.int64)
         self.banned = list(model.end_tokens) if isinstance(length, Predicted) else []
@@ -119,9 +120,17 @@ class Filling:
                 places = places[places < self.lengths[line]]
                 tokens = units[places]
             self.found[line, places] = True
-            steps.append(Step(row, tokens.tolist(), [], 0, "", gaps[places].tolist(), positions=places.tolist()))
+            steps.append(
+                Step(
+                    row, tokens.tolist(), [], 0, "", gaps[places].tolist(), logprobs=self._logprobs(line, places),
+                    positions=places.tolist(),
+                )
+            )  # fmt: skip
         request.stats.seconds["sample"] += perf_counter() - started
         return [] if self.beam else self._closed(steps)
+
+    def _logprobs(self, line: int, places: np.ndarray) -> list[float] | None:
+        return self.logprobs[line, places].tolist() if self.told and self.logprobs is not None else None
 
     def place(self, steps: Sequence[Step]) -> list[Step]:
         """Enter what another strategy found behind the known units of its rows."""
@@ -173,8 +182,9 @@ class Filling:
             (places,) = self.found[line].nonzero()
             tokens = self.canvas[line, places].tolist()
             yield Step(
-                row, tokens, [], 0, "", [np.inf] * len(tokens), positions=places.tolist(), finish_reason="length"
-            )
+                row, tokens, [], 0, "", [np.inf] * len(tokens), logprobs=self._logprobs(int(line), places),
+                positions=places.tolist(), finish_reason="length",
+            )  # fmt: skip
 
     def _means(self) -> np.ndarray:
         assert self.logprobs is not None

@@ -1,0 +1,86 @@
+"""Paint a text.
+
+The picture is written as PNG; a .gif shows how it grew, and a page (HTML) which patch became known when.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidArgument
+from ..generation import Generation
+from ..painter.painter import Painter
+from ..painter.picture import Picture
+from ..rules import Order
+from ..sampler import Sampler
+from ..strategy.masked import Masked
+from ..strategy.oneshot import OneShot
+from ..view.growth import gif, growth
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument("prompt", metavar="PROMPT", help='what to paint, such as "red heart, flat style"')
+    parser.add_argument("--model", default="painter", help="a shipped painter or a folder (default: painter)")
+    parser.add_argument("--out", type=Path, default=Path("picture.png"), metavar="FILE", help="(default: picture.png)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=8,
+        metavar="N",
+        help="forwards; 1 is all at once, 0 one for each patch (default: 8)",
+    )
+    parser.add_argument(
+        "--guidance", type=float, default=3.0, metavar="S", help="how much the text counts (default: 3)"
+    )
+    parser.add_argument("--negative", metavar="TEXT", help="what to get away from")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the choice (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed paints the same (default: 0)")
+    parser.add_argument(
+        "-n", "--n", type=int, default=1, metavar="N", help="how many pictures, side by side (default: 1)"
+    )
+    parser.add_argument("--times", type=int, default=4, metavar="N", help="pixels of each pixel's side (default: 4)")
+    parser.add_argument("--gif", type=Path, metavar="FILE", help="write how the first picture grew")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write a page (HTML) of how each picture grew")
+    parser.add_argument("--json", action="store_true", help="write the figures as one JSON object")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run this command."""
+    if options.steps < 0 or options.times < 1:
+        raise InvalidArgument(f"steps {options.steps}, times {options.times}: give 0 or more, and 1 or more")
+    painter = Painter.load(options.model)
+    out = painter(
+        options.prompt, strategy=strategy(options.steps), seed=options.seed, n=options.n, guidance=options.guidance,
+        negative=options.negative, sampler=Sampler(temperature=options.temperature), logprobs=0,
+        progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    side_by_side(out).save(options.out, times=options.times)
+    if options.gif:
+        gif(painter, out, options.gif)
+    if options.trace:
+        options.trace.write_text(growth(painter, options.prompt, out), encoding="utf-8")
+    if options.json:
+        figures: dict[str, Any] = {"forwards": out.stats.forwards, "seconds": out.stats.seconds["total"]}
+        print(json.dumps({"out": str(options.out), "prompt": options.prompt, **figures}))
+    else:
+        print(options.out)
+        print(f"[{out.figures}]", file=sys.stderr)
+
+
+def side_by_side(out: Generation) -> Picture:
+    """All pictures in one row."""
+    return Picture(np.concatenate([row.signal.pixels for row in out.rows], axis=1))
+
+
+def strategy(steps: int) -> Masked | OneShot:
+    """What a number of forwards means."""
+    if steps == 0:
+        return Masked(None, count=1, select=Order(range))
+    return OneShot() if steps == 1 else Masked(steps)
