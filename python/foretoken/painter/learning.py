@@ -106,10 +106,9 @@ def learn(
     refuse_taken(name, rows.prompts)
     if not isinstance(class_word, str) or not class_word.strip() or name in class_word:
         raise InvalidArgument(f"class_word must say what {name!r} is, such as 'dog', got {class_word!r}")
-    known = spare_id(module, rows.prompts)
-    prompts = Prompts(
-        rows.prompts.tokenizer, positions=rows.prompts.positions, names={**rows.prompts.names, name: known}
-    )
+    # Other names mean nothing to the painter's own weights, and an id is as good as another.
+    prompts = Prompts(rows.prompts.tokenizer, positions=rows.prompts.positions)
+    prompts.names[name] = known = spare_id(module, prompts)
     own = Rows(rows.codec, module.config, prompts)
     bodies = rows.codec.encode_batch(shown.pictures(images, rows.pixels))
     texts = shown.texts(len(bodies), name, class_word, settings.captions)
