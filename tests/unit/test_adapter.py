@@ -76,7 +76,9 @@ def test_off_again_without_a_trace(folder: Path, dtype: torch.dtype) -> None:
 
 
 def test_the_order_does_not_count(paint: ft.Painter) -> None:
-    made = [adapter(paint, name, seed, WEIGHT, "layers.0.mlp.down_proj.weight") for seed, name in enumerate(("S*", "<t>"))]
+    made = [
+        adapter(paint, name, seed, WEIGHT, "layers.0.mlp.down_proj.weight") for seed, name in enumerate(("S*", "<t>"))
+    ]
     found = set()
     for order in itertools.permutations(made):
         for each in order:
@@ -116,7 +118,7 @@ def test_what_does_not_fit_is_refused(paint: ft.Painter, folder: Path, tmp_path:
             paint.add(made, scale)  # type: ignore[arg-type]
     narrow = Adapter("S*", "dog", made.row, {WEIGHT: (torch.ones(1, 2), torch.ones(3, 1))}, made.painter, {})
     for wrong in (narrow, Adapter("S*", "dog", torch.ones(3), {}, made.painter, {})):
-        with pytest.raises(CheckpointError, match="do(es)? not fit"):
+        with pytest.raises(CheckpointError, match="not fit"):
             paint.add(wrong)
     with pytest.raises(InvalidArgument, match="there is no adapter"):
         paint.remove("S*")
@@ -139,7 +141,14 @@ def test_damaged_files_are_refused(paint: ft.Painter, tmp_path: Path) -> None:
         path.write_bytes(whole[:cut])
         with pytest.raises(CheckpointError):
             paint.add(path)
-    said = {"kind": "foretoken adapter", "version": "1", "name": "S*", "class_word": "dog", "painter": "", "settings": "{}"}
+    said = {
+        "kind": "foretoken adapter",
+        "version": "1",
+        "name": "S*",
+        "class_word": "dog",
+        "painter": "",
+        "settings": "{}",
+    }
     wrong = [
         ({**said, "kind": "lora"}, tensors),
         ({**said, "version": "2"}, tensors),

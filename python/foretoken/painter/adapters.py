@@ -97,7 +97,9 @@ class Adapters:
                 if name in worn.adapter.pairs:
                     found = found + worn.scale * worn.adapter.change(name)
                 if name == _ROWS:
-                    found = found.index_copy(0, torch.tensor([self._module.config.units + worn.id]), worn.adapter.row[None])
+                    found = found.index_copy(
+                        0, torch.tensor([self._module.config.units + worn.id]), worn.adapter.row[None]
+                    )
             weights[name].copy_(found)
             if not any(name in worn.adapter.pairs or name == _ROWS for worn in self._worn.values()):
                 del self._kept[name]

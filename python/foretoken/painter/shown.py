@@ -95,7 +95,9 @@ def texts(count: int, name: str, class_word: str, captions: Any) -> list[tuple[s
         if not isinstance(caption, str):
             raise ArgumentTypeError(f"caption {place} must be a text, got {caption!r}")
         if name not in caption:
-            raise InvalidArgument(f"caption {place} is {caption!r}: it must say {name!r}, such as 'a {name} {class_word}'")
+            raise InvalidArgument(
+                f"caption {place} is {caption!r}: it must say {name!r}, such as 'a {name} {class_word}'"
+            )
     return [(caption,) for caption in captions]
 
 

@@ -82,7 +82,9 @@ def stages_of(method: Any) -> tuple[Stage, ...]:
     found = METHODS.get(method) if isinstance(method, str) else method
     found = (found,) if isinstance(found, (Inversion, LowRank)) else found
     if not isinstance(found, (tuple, list)) or not found or not all(isinstance(e, (Inversion, LowRank)) for e in found):
-        raise InvalidArgument(f"method is one of {[*METHODS]} or stages such as (Inversion(), LowRank()), got {method!r}")
+        raise InvalidArgument(
+            f"method is one of {[*METHODS]} or stages such as (Inversion(), LowRank()), got {method!r}"
+        )
     if sum(isinstance(each, LowRank) for each in found) > 1:
         raise InvalidArgument("method has several LowRank stages: give one, with more steps")
     return tuple(found)
@@ -111,7 +113,10 @@ class Learner:
         for name, layer in self._matrices():
             outputs, inputs = layer.weight.shape
             down = torch.randn(stage.rank, inputs, generator=generator) / inputs**0.5
-            self.pairs[f"{name}.weight"] = down.requires_grad_(True), torch.zeros(outputs, stage.rank, requires_grad=True)
+            self.pairs[f"{name}.weight"] = (
+                down.requires_grad_(True),
+                torch.zeros(outputs, stage.rank, requires_grad=True),
+            )
         return [weight for pair in self.pairs.values() for weight in pair]
 
     def _matrices(self) -> list[tuple[str, nn.Linear]]:

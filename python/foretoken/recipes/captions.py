@@ -86,7 +86,7 @@ class Caption:
         The garment is the uppermost: a cardigan hides most of what is worn below.
 
         Example:
-            >>> parts = ("old tan man", "black flat top, fade hair", "red polo", "gray cardigan", "navy pants", "pink boots")
+            >>> parts = ("old tan man", "black flat top, fade hair", "red polo", "gray cardigan", "navy pants", "boots")
             >>> Caption(parts, "walking left").attributes
             {'hair colour': 'black', 'hair style': 'flat top, fade', 'garment colour': 'gray', 'legs colour': 'navy', \
 'skin': 'tan', 'kind': 'old', 'direction': 'left'}
