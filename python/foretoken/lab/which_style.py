@@ -202,8 +202,8 @@ def measure(
     about = (
         f"{inputs} pictures by {how.field} (emoji of open licences), the style left open. A small classifier says of "
         f"each {judge.side} × {judge.side} pixels which of {len(judge.names)} styles they are in (those that look the "
-        "same part by part count as one). Foreign is the share of a picture's sure parts that are of another style than "
-        "most."
+        "same part by part count as one). Foreign is the share of a picture's sure parts that are of another style "
+        "than most."
     )
     return Task(TITLE, about, outcomes, floors, _goals(outcomes, floor.foreign))
 
