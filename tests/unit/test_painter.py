@@ -87,6 +87,14 @@ def test_a_picture_depends_on_nothing_but_its_text_and_its_seed(
     assert len({picture.tobytes() for picture in together}) >= 5  # two toys may be alike
 
 
+def test_steps_find_patches_far_from_each_other(paint: ft.Painter) -> None:
+    fresh = [each.fresh for each in paint.stream(TEXTS[0], strategy=paint.steps(4), seed=1)]
+    assert sum(part.sum() for part in fresh) == 16
+    assert not (fresh[0][:, 1:] & fresh[0][:, :-1]).any()
+    assert all(np.array_equal(*pair) for pair in zip(fresh, (p.fresh for p in paint.stream(
+        TEXTS[1], strategy=paint.steps(4), seed=2)), strict=True))  # fmt: skip
+
+
 def test_the_text_and_guidance_matter(paint: ft.Painter) -> None:
     plain, other = (pixels(paint(text, guidance=1, seed=2))[0] for text in TEXTS[:2])
     assert not np.array_equal(plain, other)

@@ -57,8 +57,8 @@ def run(options: argparse.Namespace) -> None:
         raise InvalidArgument(f"steps {options.steps}, times {options.times}: give 0 or more, and 1 or more")
     painter = Painter.load(options.model)
     out = painter(
-        options.prompt, strategy=strategy(options.steps), seed=options.seed, n=options.n, guidance=options.guidance,
-        negative=options.negative, sampler=Sampler(temperature=options.temperature), logprobs=0,
+        options.prompt, strategy=strategy(painter, options.steps), seed=options.seed, n=options.n,
+        guidance=options.guidance, negative=options.negative, sampler=Sampler(temperature=options.temperature), logprobs=0,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
     side_by_side(out).save(options.out, times=options.times)
@@ -79,8 +79,8 @@ def side_by_side(out: Generation) -> Picture:
     return Picture(np.concatenate([row.signal.pixels for row in out.rows], axis=1))
 
 
-def strategy(steps: int) -> Masked | OneShot:
+def strategy(painter: Painter, steps: int) -> Masked | OneShot:
     """What a number of forwards means."""
     if steps == 0:
         return Masked(None, count=1, select=Order(range))
-    return OneShot() if steps == 1 else Masked(steps)
+    return OneShot() if steps == 1 else painter.steps(steps)
