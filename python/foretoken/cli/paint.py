@@ -58,8 +58,8 @@ def run(options: argparse.Namespace) -> None:
     painter = Painter.load(options.model)
     out = painter(
         options.prompt, strategy=strategy(painter, options.steps), seed=options.seed, n=options.n,
-        guidance=options.guidance, negative=options.negative, sampler=Sampler(temperature=options.temperature), logprobs=0,
-        progress=sys.stderr.isatty(),
+        guidance=options.guidance, negative=options.negative, sampler=Sampler(temperature=options.temperature),
+        logprobs=0, progress=sys.stderr.isatty(),
     )  # fmt: skip
     side_by_side(out).save(options.out, times=options.times)
     if options.gif:
