@@ -14,8 +14,9 @@ from foretoken.cli.main import main
 from foretoken.errors import InvalidArgument
 from foretoken.model.attention import attention
 from foretoken.view.growth import gif, growth, growths
+from tests.painters import TEXTS, written
 
-from .test_painter import ONE_BY_ONE, TEXTS, written
+from .test_painter import ONE_BY_ONE
 
 
 @pytest.fixture(scope="module")

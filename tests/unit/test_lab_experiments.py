@@ -28,7 +28,7 @@ from foretoken.recipes.translations import Pair
 from foretoken.strategy.lengths import UntilEnd
 from foretoken.strategy.oneshot import OneShot
 from tests.models import tiny_llama
-from tests.unit.test_painter import written
+from tests.painters import written
 from tests.unit.test_patches import toy
 
 THREE = ("a pub by the river", "the river has its own pub", "near the river , a pub")
