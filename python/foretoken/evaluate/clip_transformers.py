@@ -51,8 +51,9 @@ class HuggingFaceTowers:
             raise CheckpointError(f"{folder} cannot be loaded by transformers: {error}") from None
         self.model = model.eval().float()
         self.scale = float(model.logit_scale.detach().exp())
-        self.positions: int = model.config.text_config.max_position_embeddings
-        self._prepared = preparation(folder, model.config.vision_config.image_size)
+        config: Any = model.config
+        self.positions: int = config.text_config.max_position_embeddings
+        self._prepared = preparation(folder, config.vision_config.image_size)
 
     def images(self, pictures: Sequence[np.ndarray]) -> Tensor:
         """Of pictures of any size: the shortest side is resized to the model's, and the middle cut out."""

@@ -160,6 +160,8 @@ class ClipModule(nn.Module):
                     tower = self.config.llama(name.partition(".")[0])
                     scale /= (2 * tower.num_hidden_layers) ** 0.5
                 nn.init.normal_(weight, std=scale, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(weight)
 
     @property
     def scale(self) -> Tensor:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
-from tokenizers import Tokenizer
 
 from ..errors import InvalidArgument
 from ..model.checkpoint import TOKENIZER
