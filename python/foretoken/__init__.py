@@ -1,6 +1,7 @@
 """This is the public API of foretoken."""
 
 from . import codec as codec
+from . import evaluate as evaluate
 from . import kernels as kernels
 from . import layouts as layouts
 from . import ops as ops
