@@ -33,11 +33,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: the file is missing, cut, malformed, names a tensor twice, or holds NaN, infinity or no floats;
             or an int8 tensor has not one scale for each row.
     """
+    return read_described(path)[0]
+
+
+def read_described(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, and what it says of itself; see `read_tensors`."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    _check_header(data, path)
+    header = _checked_header(data, path)
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:  # the last: dtypes of 4 bits
@@ -49,7 +54,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path}: tensor {name!r} is {tensor.dtype}, weights are one of {_DTYPES}")
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: tensor {name!r} holds NaN or infinity")
-    return _unrounded(tensors, path)
+    # The library has checked that it holds only strings.
+    return _unrounded(tensors, path), header.get("__metadata__") or {}
 
 
 def _rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -95,7 +101,7 @@ def _unrounded(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _check_header(data: bytes, path: Path) -> None:
+def _checked_header(data: bytes, path: Path) -> dict[str, Any]:
     # The safetensors library keeps the last of two equal keys in silence; that could reinterpret a tensor.
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > min(len(data) - 8, _LARGEST_HEADER):
@@ -108,11 +114,12 @@ def _check_header(data: bytes, path: Path) -> None:
         return dict(pairs)
 
     try:
-        json.loads(data[8 : 8 + size], object_pairs_hook=unique)
+        header = json.loads(data[8 : 8 + size], object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} has a broken header: {error}") from None
+    return header
 
 
 def refuse_misfits(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
@@ -138,7 +145,13 @@ def refuse_misfits(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int
         )
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32) -> None:
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    dtype: torch.dtype = torch.float32,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write tensors as one file, which takes the place of an old one only when it is whole.
 
     Args:
@@ -146,6 +159,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, dtype: torch.dty
         tensors: by name.
         dtype: in the file; bfloat16 halves it, and int8 quarters it: then matrices are rounded, with a float32 scale
             for each row (of outputs), and what has fewer than two dimensions is float32. Only for layouts of our own.
+        metadata: what the file says of itself.
 
     Raises:
         InvalidArgument: with int8, a tensor holds NaN or infinity, or has the name of another's scales.
@@ -156,7 +170,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, dtype: torch.dty
         kept = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    save_file(kept, part, metadata={"format": "pt"})
+    save_file(kept, part, metadata={"format": "pt", **(metadata or {})})
     os.replace(part, path)
 
 

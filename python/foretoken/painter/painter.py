@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from ..canvas import UNKNOWN, Canvas, Step
@@ -20,7 +22,7 @@ from ..generate import generate, stream
 from ..generation import Generation
 from ..model.checkpoint import TOKENIZER
 from ..model.guided import Guided
-from ..model.masked import MaskedLlama
+from ..model.masked import MaskedLlama, MaskedModule
 from ..model.protocol import ParallelModel
 from ..model.rowwise import RowByRow
 from ..sampler import Sampler
@@ -30,6 +32,9 @@ from ..strategy.masked import Masked
 from ..strategy.protocol import Strategy
 from ..strategy.watched import Watched
 from ..weights import read_object
+from .adapter import Adapter
+from .adapters import Adapters
+from .learning import Settings, learn
 from .picture import Picture
 from .preview import Preview, Previews
 from .rows import Rows
@@ -206,6 +211,71 @@ class Painter:
         """
         whole, mask = self.rows.around(picture, at)
         return self(prompt, picture=whole, mask=mask, **options)
+
+    def learn(self, name: str, images: Any, *, class_word: str, **options: Any) -> Adapter:
+        """Learn a thing from a few pictures, under a name; nothing of the painter itself changes.
+
+        Main args:
+            name: one word that is none yet, such as "S*" or "<bob>".
+            images: 1 to 32 pictures of the thing: paths, pictures of Pillow or arrays, of any size; they are made as
+                large as what the painter paints, on white.
+            class_word: what kind of thing it is, such as "woman".
+            **options: those of `painter.learning.Settings`: captions, method, others, prior, batch, seed, progress.
+
+        Returns:
+            What was learnt, of the painter without adapters, for `add` and for `Adapter.save`.
+
+        Raises:
+            InvalidArgument, ArgumentTypeError, ShapeError, LimitExceeded: see each; the name is a word or taken, or
+                there is no image, too many, or a broken one.
+        """
+        try:
+            settings = Settings(**options)
+        except TypeError as error:
+            raise ArgumentTypeError(f"learn takes other options: {error}") from None
+        return learn(
+            self._own_module(), self.rows, name, images, class_word=class_word, painter=self._adapters.painter,
+            settings=settings,
+        )  # fmt: skip
+
+    def add(self, adapter: Adapter | str | os.PathLike[str], scale: float = 1.0) -> Adapter:
+        """Put on what was learnt, beside what is on already; the order does not count.
+
+        Args:
+            adapter: it, or the path of its file.
+            scale: how much its changes of weights count; its word is there whatever the scale.
+
+        Raises:
+            CheckpointError: the file is damaged, or belongs to another painter.
+            InvalidArgument: its name is taken.
+            LimitExceeded: there is no room for another name.
+        """
+        return self._adapters.add(adapter, scale)
+
+    def remove(self, name: str) -> None:
+        """Take an adapter off; without any, all weights are again what they were, to the bit.
+
+        Raises:
+            InvalidArgument: there is none of this name.
+        """
+        self._adapters.remove(name)
+
+    @property
+    def learnt(self) -> list[str]:
+        """The names of the adapters that are on."""
+        return self._adapters.names
+
+    @functools.cached_property
+    def _adapters(self) -> Adapters:
+        return Adapters(self.model.module, self.prompts)
+
+    def _own_module(self) -> MaskedModule:
+        """The weights without adapters, in float32, as a module of its own."""
+        own = self._adapters.own()
+        with torch.random.fork_rng(devices=[]):  # the first weights are random; the caller's randomness is not ours
+            module = MaskedModule(self.model.config)
+        module.load_state_dict(own)
+        return module.eval()
 
     def _job(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,30 @@ class Caption:
         """The class of a character: "woman", "old man", …"""
         words = self.parts[0].split()
         return " ".join(word for word in words if word in ("old", "woman", "man"))
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What there is to be judged on a character: each attribute, and its value.
+
+        The garment is the uppermost: a cardigan hides most of what is worn below.
+
+        Example:
+            >>> parts = ("old tan man", "black flat top, fade hair", "red polo", "gray cardigan", "navy pants", "boots")
+            >>> Caption(parts, "walking left").attributes
+            {'hair colour': 'black', 'hair style': 'flat top, fade', 'garment colour': 'gray', 'legs colour': 'navy', \
+'skin': 'tan', 'kind': 'old', 'direction': 'left'}
+        """
+        *_, garment, legs, _ = self.parts
+        colour, style = self.parts[1].removesuffix(" hair").split(" ", 1)
+        return {
+            "hair colour": colour,
+            "hair style": style,
+            "garment colour": garment.split()[0],
+            "legs colour": legs.split()[0],
+            "skin": self.parts[0].split()[-2],
+            "kind": self.kind.split()[0],
+            "direction": self.last.split()[-1],
+        }
 
 
 Captioned = tuple[np.ndarray, list[Caption]]
@@ -164,6 +188,12 @@ def _rows(data: Path, out: Path, encode: Callable[[np.ndarray], np.ndarray], uni
     conditions = (units + prompts(texts)).reshape(len(captions), -1)
     bodies = [encode(picture) for picture in pictures]
     return Rows(list(conditions), bodies, units, units + TEXTS + NAMES, variants=_VARIANTS)
+
+
+def labels(captions: Sequence[Caption]) -> dict[str, list[str]]:
+    """The attributes of characters as `evaluate.characters` takes them: attribute → value of each."""
+    told = [caption.attributes for caption in captions]
+    return {name: [each[name] for each in told] for name in told[0]} if told else {}
 
 
 def tokenizer(captions: list[Caption], vocab_size: int) -> Tokenizer:
