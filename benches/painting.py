@@ -26,13 +26,13 @@ from benches import _common
 from foretoken import halton
 from foretoken.canvas import UNKNOWN
 from foretoken.codec.patches import Patches
+from foretoken.codec.png import png
 from foretoken.evaluate import distance
 from foretoken.evaluate.report import Report, Table, joined
 from foretoken.model.checkpoint import load_llama
 from foretoken.recipes import conditions
 from foretoken.rules import EntropyBound, Order, SampledConfidence
 from foretoken.strategy.cascade import first, rest
-from foretoken.codec.png import png
 
 CODEC, SIDE = "emoji-fsq-256", 16
 Painter = Callable[[np.ndarray, Sequence[int]], ft.Generation]

@@ -1,6 +1,7 @@
 """This is the public API of foretoken."""
 
 from . import codec as codec
+from . import evaluate as evaluate
 from . import kernels as kernels
 from . import layouts as layouts
 from . import ops as ops
@@ -44,6 +45,7 @@ from .model.huggingface import HuggingFace as HuggingFace
 from .model.llama_session import Llama as Llama
 from .model.masked import MaskedLlama as MaskedLlama
 from .model.native import Native as Native
+from .model.rowwise import RowByRow as RowByRow
 from .painter.painter import Painter as Painter
 from .painter.picture import Picture as Picture
 from .painter.preview import Preview as Preview

@@ -13,6 +13,7 @@ from .drafter.block_model import KIND as BLOCK
 from .drafter.small_model import SmallModel
 from .errors import ArgumentTypeError, CheckpointError, ShapeError
 from .model.checkpoint import TOKENIZER, load_llama
+from .model.clip import KIND as CLIP
 from .model.llama import LlamaModule
 from .model.masked import KIND as MASKED
 from .model.native import Native
@@ -38,6 +39,7 @@ def _kind(folder: Path) -> str | None:
     readers = {
         MASKED: "a model that fills in any position: ft.MaskedLlama reads it",
         BLOCK: "a drafter: ft.BlockDrafter reads it",
+        CLIP: "a judge of pictures and texts: ft.evaluate.Clip reads it",
     }
     return readers.get(kind) if isinstance(kind, str) else None
 

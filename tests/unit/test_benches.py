@@ -28,6 +28,7 @@ from benches import (
     law,
     lookup,
     native,
+    painter,
     patch,
     quantize,
     resume,
@@ -141,6 +142,13 @@ def test_tree(capsys: pytest.CaptureFixture[str]) -> None:
     results = quick(tree, capsys)
     assert all(line["differing"] == 0 for kind in results["trees"].values() for line in kind.values())
     assert results["blocks"].keys() == {"one after another", "whole blocks", "tree with n-grams"}
+
+
+def test_painter(capsys: pytest.CaptureFixture[str]) -> None:
+    results = quick(painter, capsys)
+    assert set(results["sameness"]["differ"].values()) == {0}
+    assert results["costs"]["8 steps"]["forwards"] == 8
+    assert results["costs"]["one patch after another"]["forwards"] == 16
 
 
 def test_jacobi(capsys: pytest.CaptureFixture[str]) -> None:

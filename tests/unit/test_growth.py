@@ -14,8 +14,9 @@ from foretoken.cli.main import main
 from foretoken.errors import InvalidArgument
 from foretoken.model.attention import attention
 from foretoken.view.growth import gif, growth, growths
+from tests.painters import TEXTS, written
 
-from .test_painter import ONE_BY_ONE, TEXTS, written
+from .test_painter import ONE_BY_ONE
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_the_command_paints_and_shows(folder: Path, tmp_path: Path, capsys: pyte
     assert main(["paint", TEXTS[0], *options, *files]) == 0
     assert json.loads(capsys.readouterr().out)["forwards"] == 3
     paint = ft.Painter.load(folder)
-    expected = paint(TEXTS[0], strategy=ft.Masked(3), seed=3, n=2)
+    expected = paint(TEXTS[0], strategy=paint.steps(3), seed=3, n=2)
     with image.open(paths["png"]) as read:
         assert np.array_equal(np.asarray(read)[::2, ::2], np.concatenate([p.pixels for p in expected.signal], axis=1))
     with image.open(paths["gif"]) as read:

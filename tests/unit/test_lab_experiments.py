@@ -28,6 +28,7 @@ from foretoken.recipes.translations import Pair
 from foretoken.strategy.lengths import UntilEnd
 from foretoken.strategy.oneshot import OneShot
 from tests.models import tiny_llama
+from tests.painters import written
 from tests.unit.test_patches import toy
 
 THREE = ("a pub by the river", "the river has its own pub", "near the river , a pub")
@@ -139,8 +140,8 @@ def test_which_style_judges_what_models_paint() -> None:
     real = which_style.Real(units, pictures, ["dark", "light"] * 20, ["Flags", "Objects"] * 20)
     causal = Llama(tiny_llama(vocab_size=UNITS + len(STYLES) + 1 + len(GROUPS)))
     models = Trained(MaskedLlama(masked()), causal, Path())
-    ways = which_style.picture_ways(4, shared=True)
-    task = which_style.measure(real, real, models, codec, ways, inputs=5)
+    ways, how = which_style.picture_ways(4, 2, shared=True, causal=True), which_style.asking(models)
+    task = which_style.measure(real, real, models, codec, ways, how, inputs=5)
     found = by_name(task)
     assert [outcome.name for outcome in task.outcomes] == [way.name for way in ways]
     assert task.floors["foreign parts in real pictures"] < task.floors["in patches of many pictures"] + 0.2
@@ -183,3 +184,20 @@ def test_models_are_told_apart_by_what_lies_in_their_folders(tmp_path: Path) -> 
 def test_nothing_to_measure_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"no e2e\.jsonl\.xz"):
         multimodality.run(tmp_path, [])
+
+
+def test_a_painter_is_asked_by_caption(tmp_path: Path) -> None:
+    folder = written(tmp_path / "painter")
+    models = gather([folder])["style"]
+    assert isinstance(models, Trained)
+    how = which_style.asking(models)
+    assert (how.field, how.length, len(how.ids("red heart"))) == ("caption", 12, 12)
+    codec = Patches.from_folder(folder / "codec")
+    pictures = np.random.default_rng(0).integers(0, 200, (40, 16, 16, 3), dtype=np.uint8)
+    pictures[::2] //= 8
+    real = which_style.Real(codec.encode_batch(pictures), pictures, ["dark", "light"] * 20, ["red heart", "house"] * 20)
+    ways = which_style.picture_ways(4, how.length, shared=True, causal=False)
+    found = by_name(which_style.measure(real, real, models, codec, ways, how, inputs=4))
+    assert found["autoregressive"].figures["forwards"] == 16
+    assert found["shared z, 8 steps, Halton"].figures["forwards"] == 9
+    assert found["one shot, sampled"].samples[1][0] == "house"

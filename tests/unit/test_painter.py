@@ -8,22 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import foretoken as ft
 from foretoken.errors import ArgumentTypeError, CheckpointError, InvalidArgument, LimitExceeded, ShapeError
 from foretoken.errors import UnsupportedModel as Unsupported
-from foretoken.model.masked import MaskedConfig, MaskedModule, save_masked
 from foretoken.painter.picture import Picture
 from foretoken.painter.preview import Preview
-from foretoken.recipes.language import train_tokenizer
 from foretoken.rules import Order
 from foretoken.strategy.cascade import Cascade, Stage, every, rest
 from foretoken.weights import write_object
+from tests.painters import TEXTS, written
 
-from .test_patches import toy
-
-TEXTS = ["red heart, flat style", "blue house, noto style", "a woman walking left"]
 ONE_BY_ONE = ft.Masked(None, count=1, select=Order(range))
 STRATEGIES = [
     ft.OneShot(),
@@ -31,29 +26,6 @@ STRATEGIES = [
     ONE_BY_ONE,
     Cascade([Stage(every(4), ft.Masked(2)), Stage(rest)]),
 ]
-
-
-def written(folder: Path, *, latents: int = 2) -> Path:
-    """A painter of 16 × 16 pixels in 16 patches with random weights, as a checkpoint."""
-    codec = ft.Patches(toy())
-    codec.save(folder / "codec")
-    folder.mkdir(exist_ok=True)
-    tokenizer = train_tokenizer(TEXTS, 300)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    units = codec.vocab_size
-    assert units is not None
-    texts = tokenizer.get_vocab_size()
-    config = MaskedConfig(
-        vocab_size=units + texts + 2 + (latents + 1 if latents else 0), units=units, latents=latents, imagination=0,
-        lengths=0, end=-1, hidden_size=16, intermediate_size=32, layers=2, heads=2, context=(latents > 0) + 12 + 16,
-    )  # fmt: skip
-    module = MaskedModule(config)
-    module.initialise(torch.Generator().manual_seed(0))
-    for weight in module.parameters():
-        weight.data.mul_(6)
-    save_masked(module, folder, dtype=torch.float32)
-    write_object(folder / "painter.json", {"codec": str(folder / "codec"), "positions": 12})
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +57,14 @@ def test_a_picture_depends_on_nothing_but_its_text_and_its_seed(
     ]
     assert all(np.array_equal(*pair) for pair in zip(together, alone, strict=True))
     assert len({picture.tobytes() for picture in together}) >= 5  # two toys may be alike
+
+
+def test_steps_find_patches_far_from_each_other(paint: ft.Painter) -> None:
+    fresh = [each.fresh for each in paint.stream(TEXTS[0], strategy=paint.steps(4), seed=1)]
+    assert sum(part.sum() for part in fresh) == 16
+    assert not (fresh[0][:, 1:] & fresh[0][:, :-1]).any()
+    assert all(np.array_equal(*pair) for pair in zip(fresh, (p.fresh for p in paint.stream(
+        TEXTS[1], strategy=paint.steps(4), seed=2)), strict=True))  # fmt: skip
 
 
 def test_the_text_and_guidance_matter(paint: ft.Painter) -> None:

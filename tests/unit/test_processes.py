@@ -28,6 +28,7 @@ from foretoken import Sampler, kernels
 from foretoken.canvas import Canvas
 from foretoken.strategy.cascade import every, rest
 from tests.models import tiny_llama, tiny_model
+from tests.painters import tiny_painter
 from tests.unit.test_filling import masked_model
 from tests.unit.test_patches import toy as patch_autoencoder
 from tests.unit.test_sound_codes import toy as sound_codes
@@ -99,6 +100,10 @@ def verified() -> Any:
     return kernels.verify(np.stack([ROW, ROW], axis=1), np.array([[3]]), sampler, seeds=[7], positions=[1])
 
 
+def painted(painter: Any) -> Any:
+    return painter(None, seed=3).signal.pixels.tolist()
+
+
 def masked(kernel: Any) -> Any:
     sampler = kernels.compile_sampler(Sampler(), vocab_size=48)
     return kernel(ROW[:, None], np.array([[-1]]), sampler, seeds=[7], step=1)
@@ -138,6 +143,9 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "Native": (native, predicted),
     "OneShot": (lambda: ft.OneShot(ft.UntilEnd(3)), repr),
     "Patches": (lambda: ft.Patches(patch_autoencoder()), lambda codec: codec.encode(PIXELS[0]).tolist()),
+    "Painter": (tiny_painter, painted),
+    "Picture": (lambda: ft.Picture(PIXELS[0]), lambda picture: np.asarray(picture).tolist()),
+    "Preview": (lambda: next(tiny_painter().stream(None, seed=3)), lambda preview: preview.picture.pixels.tolist()),
     "Pipeline": (
         lambda: ft.Pipeline(CODEC, tiny_model(vocab_size=330), name="toy"),
         lambda pipeline: pipeline("ab", max_tokens=8, min_tokens=8, seed=3).signal,
@@ -145,6 +153,7 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "Pixels": (lambda: ft.Pixels(8), lambda codec: codec.encode(PIXELS[0]).tolist()),
     "Predicted": (lambda: ft.Predicted(beam=3), repr),
     "Rejection": (lambda: ft.Rejection(block=True), repr),
+    "RowByRow": (lambda: ft.RowByRow(masked_model()), lambda model: filled(ft.OneShot(), model)),
     "Sampler": (lambda: Sampler(top_p=0.9, logit_bias={3: 1.0}, bad_words=[[1, 2]]), repr),
     "Samples": (lambda: ft.Samples(rate=8000, bits=8), lambda codec: codec.encode(SOUND).tolist()),
     "Several": (lambda: ft.Several(ft.Suffix(corpus(), minimum=1), ft.NGram(), tree=True), drafted),

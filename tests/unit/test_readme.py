@@ -50,7 +50,7 @@ def test_commands_exist(command: str, capsys: pytest.CaptureFixture[str]) -> Non
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert words[0] in targets
     elif program == "foretoken":
-        of_several = words[0] in ("codec", "lab")  # commands that have commands
+        of_several = words[0] in ("codec", "evaluate", "lab")  # commands that have commands
         with pytest.raises(SystemExit) as end:
             main([*words[: 1 + of_several], "--help"])
         assert end.value.code == 0

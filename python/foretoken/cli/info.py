@@ -65,6 +65,8 @@ def model(folder: Path) -> dict[str, Any]:
     }
     if "codec" in config:
         said |= {"codec": config["codec"]}
+    elif "model" in config:  # of a shape of its own
+        said |= {"model": config["model"], "vocabulary": config.get("vocab_size")}
     else:
         keys = {"layers": "num_hidden_layers", "vocabulary": "vocab_size", "context": "max_position_embeddings"}
         said |= {name: config.get(key) for name, key in keys.items()}

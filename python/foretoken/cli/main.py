@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ForetokenError
-from . import bench, certify, codec, generate, info, lab, paint, train
+from . import bench, certify, codec, evaluate, generate, info, lab, paint, train
 
 COMMANDS = {
     "generate": generate, "paint": paint, "train": train, "codec": codec, "info": info, "bench": bench,
-    "certify": certify, "lab": lab,
+    "certify": certify, "evaluate": evaluate, "lab": lab,
 }  # fmt: skip
 
 

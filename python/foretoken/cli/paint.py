@@ -45,6 +45,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--n", type=int, default=1, metavar="N", help="how many pictures, side by side (default: 1)"
     )
+    parser.add_argument("--adapter", action="append", default=[], metavar="FILE", help="a learnt name; may be repeated")
     parser.add_argument("--times", type=int, default=4, metavar="N", help="pixels of each pixel's side (default: 4)")
     parser.add_argument("--gif", type=Path, metavar="FILE", help="write how the first picture grew")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write a page (HTML) of how each picture grew")
@@ -56,10 +57,12 @@ def run(options: argparse.Namespace) -> None:
     if options.steps < 0 or options.times < 1:
         raise InvalidArgument(f"steps {options.steps}, times {options.times}: give 0 or more, and 1 or more")
     painter = Painter.load(options.model)
+    for adapter in options.adapter:
+        painter.add(adapter)
     out = painter(
-        options.prompt, strategy=strategy(options.steps), seed=options.seed, n=options.n, guidance=options.guidance,
-        negative=options.negative, sampler=Sampler(temperature=options.temperature), logprobs=0,
-        progress=sys.stderr.isatty(),
+        options.prompt, strategy=strategy(painter, options.steps), seed=options.seed, n=options.n,
+        guidance=options.guidance, negative=options.negative, sampler=Sampler(temperature=options.temperature),
+        logprobs=0, progress=sys.stderr.isatty(),
     )  # fmt: skip
     side_by_side(out).save(options.out, times=options.times)
     if options.gif:
@@ -79,8 +82,8 @@ def side_by_side(out: Generation) -> Picture:
     return Picture(np.concatenate([row.signal.pixels for row in out.rows], axis=1))
 
 
-def strategy(steps: int) -> Masked | OneShot:
+def strategy(painter: Painter, steps: int) -> Masked | OneShot:
     """What a number of forwards means."""
     if steps == 0:
         return Masked(None, count=1, select=Order(range))
-    return OneShot() if steps == 1 else Masked(steps)
+    return OneShot() if steps == 1 else painter.steps(steps)

@@ -17,6 +17,7 @@ from ..model.checkpoint import TOKENIZER, load_llama
 from ..model.llama_session import Llama
 from ..model.masked import KIND, MaskedLlama
 from ..model.protocol import CausalModel
+from ..painter.painter import is_painter
 from ..weights import CONFIG, read_object
 from .contenders import Contender
 
@@ -55,23 +56,23 @@ class Answers(NamedTuple):
 def gather(folders: Sequence[Path]) -> dict[str, Trained | str]:
     """The models in some folders by what they answer, "language" or "style"; or a sentence that says what is missing.
 
-    A folder with a tokenizer beside its weights is of language.
+    A folder with a tokenizer beside its weights is of language, unless it is a painter's.
 
     Raises:
         CheckpointError: a folder holds no model, or two hold the same kind.
     """
     kinds: dict[tuple[str, bool], Path] = {}
     for folder in folders:
-        task = "language" if (folder / TOKENIZER).exists() else "style"
+        task = "language" if (folder / TOKENIZER).exists() and not is_painter(folder) else "style"
         key = task, read_object(folder / CONFIG).get("model") == KIND
         if key in kinds:
             raise CheckpointError(f"{kinds[key]} and {folder} hold models of one kind: give one of them")
         kinds[key] = folder
     found: dict[str, Trained | str] = {}
-    for task, config in (("language", "tldr"), ("style", "emoji")):
+    for task, config in (("language", "tldr-masked"), ("style", "painter")):
         masked, causal = kinds.get((task, True)), kinds.get((task, False))
         if masked is None:
-            found[task] = f"no masked model of it is among --models; foretoken train {config}-masked makes one"
+            found[task] = f"no masked model of it is among --models; foretoken train {config} makes one"
         else:
             found[task] = Trained(MaskedLlama(masked), Llama(load_llama(causal)) if causal else None, masked)
     return found

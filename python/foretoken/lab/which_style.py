@@ -1,4 +1,4 @@
-"""Which style? Pictures of one group of emoji, in nine styles of drawing, and nothing tells in which."""
+"""Which style? Pictures of one caption, or of one group of emoji, in nine styles, and nothing tells in which."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..errors import InvalidArgument
 from ..evaluate.modes import language_entropy
 from ..evaluate.styles import StyleJudge
 from ..halton import ranks
+from ..painter.painter import Painter, is_painter
 from ..recipes import pictures
 from ..recipes.conditions import emoji_condition
 from ..rules import Order, SampledConfidence
@@ -38,13 +39,37 @@ class Real(NamedTuple):
     Args:
         units: (n, patches) int64.
         decoded: (n, height, width, 3) uint8.
-        styles, groups: of each.
+        styles: of each.
+        asked: what a model is asked for: its caption, or its group.
     """
 
     units: np.ndarray
     decoded: np.ndarray
     styles: list[str]
-    groups: list[str]
+    asked: list[str]
+
+
+class Asking(NamedTuple):
+    """How a model is asked for a picture.
+
+    Args:
+        field: of the rows of `emoji64`, that says what for: "caption" of a painter, "group" of others.
+        ids: from that to the ids of a condition.
+        length: of them.
+    """
+
+    field: str
+    ids: Callable[[str], np.ndarray]
+    length: int
+
+
+def asking(models: Trained) -> Asking:
+    """What the masked model takes."""
+    units = models.masked.config.units
+    if not is_painter(models.folder):
+        return Asking("group", lambda group: emoji_condition(units, None, group), 2)
+    prompts = Painter.load(models.folder).prompts
+    return Asking("caption", lambda caption: units + prompts([caption])[0], prompts.positions)
 
 
 def run(
@@ -56,11 +81,11 @@ def run(
     temperature: float = 1.0,
     note: Callable[[str], None] = lambda _: None,
 ) -> Task:
-    """The experiment, asking for the groups of held-out pictures.
+    """The experiment, asking for held-out pictures.
 
     Args:
         data: the data folder.
-        models: those of the emoji recipe.
+        models: those of the emoji recipe, or a painter.
         inputs: pictures to make.
         seed: of all draws.
         temperature: of all draws.
@@ -70,28 +95,34 @@ def run(
         InvalidArgument: the models are of no shipped codec of pictures.
         CheckpointError: see `pictures.rows`.
     """
-    patches = models.masked.context - 2 - (models.masked.latents > 0)
+    how = asking(models)
+    patches = models.masked.context - how.length - (models.masked.latents > 0)
     if patches not in (64, 256):
         raise InvalidArgument(f"the models' pictures have {patches} patches, the shipped codecs' 64 or 256")
     codec = load(f"emoji-fsq-{patches}")
     assert isinstance(codec, Patches)
     note("real pictures")
-    train, held_out = real(data, codec)
-    side = round(patches**0.5)
-    ways = warmed(picture_ways(side, shared=models.masked.latents > 0), temperature)
-    return measure(train, held_out, models, codec, ways, inputs=inputs, seed=seed, note=note)
+    train, held_out = real(data, codec, how.field)
+    shared, causal = models.masked.latents > 0, models.causal is not None
+    ways = picture_ways(round(patches**0.5), how.length, shared=shared, causal=causal)
+    ways = warmed(ways, temperature)
+    return measure(train, held_out, models, codec, ways, how, inputs=inputs, seed=seed, note=note)
 
 
-def picture_ways(side: int, *, shared: bool) -> list[Contender]:
+def picture_ways(side: int, head: int, *, shared: bool, causal: bool) -> list[Contender]:
     """The ways to answer that suit a square of patches.
 
     Args:
         side: of the square.
+        head: ids of a condition.
         shared: whether there is a shared imagination.
+        causal: whether there is a model that looks back; else the masked one writes one patch after another.
     """
     common = contenders(bound=0.0, shared=False)[:3]
+    if not causal:
+        common[0] = Contender("autoregressive", one_by_one())
     classic = SampledConfidence(temperature=1.0)
-    scattered = Order(np.concatenate((np.zeros(3 if shared else 2), 1 + ranks(side, side))))
+    scattered = Order(np.concatenate((np.zeros(head + shared), 1 + ranks(side, side))))
     ordered = Cascade([Stage(every(CONDENSED), one_by_one()), Stage(rest, Masked(8))])
     found = [
         *common,
@@ -111,17 +142,17 @@ def picture_ways(side: int, *, shared: bool) -> list[Contender]:
     return found
 
 
-def real(data: Path, codec: Patches) -> tuple[Real, Real]:
-    """Real pictures to learn from and to judge by, by their checksums."""
+def real(data: Path, codec: Patches, field: str) -> tuple[Real, Real]:
+    """Real pictures to learn from and to judge by, by their checksums; `field` says what is asked for."""
     sides: tuple[list[tuple[int, dict, np.ndarray]], ...] = ([], [])
     for row, picture in pictures.rows(data / "emoji64.zip"):
         key = f"{row['style']}/{row['caption']}"
         sides[pictures.is_held_out(key)].append((zlib.crc32(key.encode()[::-1]), row, picture))
     train, held_out = (sorted(side, key=lambda each: each[0]) for side in sides)
-    return _through(train[:_LEARNT], codec), _through(held_out[:_JUDGED], codec)
+    return _through(train[:_LEARNT], codec, field), _through(held_out[:_JUDGED], codec, field)
 
 
-def _through(chosen: Sequence[tuple[int, dict, np.ndarray]], codec: Patches) -> Real:
+def _through(chosen: Sequence[tuple[int, dict, np.ndarray]], codec: Patches, field: str) -> Real:
     if not chosen:
         raise InvalidArgument("too few pictures to hold some out")
     units, decoded = [], []
@@ -130,7 +161,7 @@ def _through(chosen: Sequence[tuple[int, dict, np.ndarray]], codec: Patches) -> 
         units.append(some)
         decoded.append(codec.decode_batch(some))
     styles = [ALIKE.get(str(row["style"]), str(row["style"])) for _, row, _ in chosen]
-    return Real(np.concatenate(units), np.concatenate(decoded), styles, [row["group"] for _, row, _ in chosen])
+    return Real(np.concatenate(units), np.concatenate(decoded), styles, [row[field] for _, row, _ in chosen])
 
 
 def measure(
@@ -139,12 +170,13 @@ def measure(
     models: Trained,
     codec: Patches,
     ways: Sequence[Contender],
+    how: Asking,
     *,
     inputs: int,
     seed: int = 0,
     note: Callable[[str], None] = lambda _: None,
 ) -> Task:
-    """The experiment; arguments as for `run`, and real pictures, the codec and the ways to answer."""
+    """The experiment; arguments as for `run`, and real pictures, the codec, ways to answer and to ask."""
     note("the judge of styles")
     judge = StyleJudge(train.decoded, train.styles, seed=seed)
     of_all, of_sure = judge.error(held_out.decoded, held_out.styles)
@@ -153,12 +185,12 @@ def measure(
     random = np.random.default_rng(seed)
     lines = random.integers(len(held_out.units), size=held_out.units.shape)
     jumbled = judge.mixture(codec.decode_batch(np.take_along_axis(held_out.units, lines, axis=0)))
-    groups = [held_out.groups[place % len(held_out.groups)] for place in range(inputs)]
-    conditions = [emoji_condition(codec.vocab_size or 0, None, group) for group in groups]
+    asked = [held_out.asked[place % len(held_out.asked)] for place in range(inputs)]
+    conditions = [how.ids(each) for each in asked]
     outcomes = []
     for way in (way for way in ways if models.causal is not None or not way.causal):
         note(way.name)
-        outcomes.append(_outcome(way, models, codec, judge, conditions, groups, seed))
+        outcomes.append(_outcome(way, models, codec, judge, conditions, asked, seed))
     floors = {
         "foreign parts in real pictures": floor.foreign,
         "in patches of many pictures": jumbled.foreign,
@@ -168,10 +200,10 @@ def measure(
         "style entropy of real pictures (nats)": _entropy(floor.styles),
     }
     about = (
-        f"{inputs} pictures by group (emoji of open licences), the style left open. A small classifier says of each "
-        f"{judge.side} × {judge.side} pixels which of {len(judge.names)} styles they are in (those that look the same "
-        "part by part count as one). Foreign is the share of a picture's sure parts that are of another style than "
-        "most."
+        f"{inputs} pictures by {how.field} (emoji of open licences), the style left open. A small classifier says of "
+        f"each {judge.side} × {judge.side} pixels which of {len(judge.names)} styles they are in (those that look the "
+        "same part by part count as one). Foreign is the share of a picture's sure parts that are of another style "
+        "than most."
     )
     return Task(TITLE, about, outcomes, floors, _goals(outcomes, floor.foreign))
 
@@ -195,10 +227,10 @@ def _outcome(
     codec: Patches,
     judge: StyleJudge,
     conditions: Sequence[np.ndarray],
-    groups: Sequence[str],
+    asked: Sequence[str],
     seed: int,
 ) -> Outcome:
-    patches = models.masked.context - 2 - (models.masked.latents > 0)
+    patches = models.masked.context - len(conditions[0]) - (models.masked.latents > 0)
     made = answer(way, models, conditions, body=patches, seed=seed)
     units = np.stack(made.bodies)
     decoded = np.concatenate([codec.decode_batch(units[start : start + 64]) for start in range(0, len(units), 64)])
@@ -212,5 +244,5 @@ def _outcome(
         "ms each": made.milliseconds,
     }
     curve = acceptance(models, conditions, made.bodies, places=min(64, patches))
-    samples = [(group, picture) for group, picture in zip(groups, decoded[:_SHOWN], strict=False)]
+    samples = [(each, picture) for each, picture in zip(asked, decoded[:_SHOWN], strict=False)]
     return Outcome(way.name, figures, curve, samples, way.cure)

@@ -12,7 +12,9 @@ from ..codec.patches import Patches
 from ..codec.pictures import read
 from ..codec.prompts import Prompts
 from ..errors import ArgumentTypeError, InvalidArgument, ShapeError
+from ..halton import ranks
 from ..model.masked import MaskedConfig
+from ..rules import Order
 
 
 class Rows:
@@ -52,6 +54,11 @@ class Rows:
     def cells(self) -> int:
         """Patches of a picture."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def scattered(self) -> Order:
+        """Patches far from each other first (Halton, 2503.17076): those of one step depend little on each other."""
+        return Order(np.concatenate((np.zeros(self.body), 1 + ranks(*self.grid))))
 
     @property
     def pixels(self) -> tuple[int, int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, normalizers
 
+from ..codec.pixels import Pixels
 from ..codec.prompts import Prompts, spaced
 from ..model.checkpoint import TOKENIZER
 from . import pictures
@@ -162,6 +163,21 @@ def paintings(data: Path, out: Path, *, codec: str) -> Rows:
         codec: name or folder of a codec of symbols.
     """
     patches, units = symbols(codec)
+    return _rows(data, out, patches.encode, units)
+
+
+def thumbnails(data: Path, out: Path) -> Rows:
+    """The same in 16 × 16 pixels of 8 bits, for a model that writes them one after another; arguments as above."""
+    pixels = Pixels(8)
+    return _rows(data, out, lambda picture: pixels.encode(thumbnail(picture)), pixels.vocab_size)
+
+
+def thumbnail(picture: np.ndarray) -> np.ndarray:
+    """(64, 64, 3) uint8 as (16, 16, 3), the mean of each 4 × 4 pixels."""
+    return picture.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+
+
+def _rows(data: Path, out: Path, encode: Callable[[np.ndarray], np.ndarray], units: int) -> Rows:
     pictures, captions = (list(part) for part in emoji(data))
     more = characters(data, _CHARACTERS, seed=1)
     pictures, captions = [*pictures, *more[0]], [*captions, *more[1]]
@@ -170,7 +186,7 @@ def paintings(data: Path, out: Path, *, codec: str) -> Rows:
     prompts, random = Prompts(cut, positions=POSITIONS), np.random.default_rng(1)
     texts = [caption.drawn(random) or None for caption in captions for _ in range(_VARIANTS)]
     conditions = (units + prompts(texts)).reshape(len(captions), -1)
-    bodies = [patches.encode(picture) for picture in pictures]
+    bodies = [encode(picture) for picture in pictures]
     return Rows(list(conditions), bodies, units, units + TEXTS + NAMES, variants=_VARIANTS)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import CheckpointError
-from . import drafter, language, patches, sound, units
+from . import clip, drafter, language, patches, sound, units
 from .run import RecipeConfig, Run, read_config
 
 _RECIPES: dict[str, tuple[type[RecipeConfig], type[Run]]] = {
+    "clip": (clip.ClipRecipe, clip.Run),
     "drafter": (drafter.DrafterConfig, drafter.Run),
     "language": (language.LanguageConfig, language.Run),
     "patches": (patches.PatchesConfig, patches.Run),

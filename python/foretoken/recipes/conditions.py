@@ -134,6 +134,7 @@ SOURCES: dict[str, Callable[[Path, str, Path], Rows]] = {
     "captions": lambda data, codec, out: captions.paintings(data, out, codec=codec),
     "emoji": lambda data, codec, out: emoji(data, codec=codec),
     "digits": lambda data, codec, out: digits(data, codec=codec),
+    "thumbnails": lambda data, codec, out: captions.thumbnails(data, out),
     "tldr": lambda data, codec, out: tldr(data, out),
 }
 """Training rows of the data folder, by a codec, for a run's folder."""
