@@ -33,6 +33,7 @@ from benches import _common
 from foretoken.codec.pictures import read
 from foretoken.codec.png import png
 from foretoken.evaluate.characters import CharacterJudge
+from foretoken.evaluate.clip import Clip
 from foretoken.evaluate.report import Report, Table, joined
 from foretoken.painter.adapter import Adapter
 from foretoken.painter.stages import METHODS, Inversion, LowRank
@@ -202,8 +203,7 @@ def characters(options: Any, data: Path, paint: ft.Painter) -> Report:
     print(f"judge taught in {perf_counter() - started:.0f} s, errors {errors}", file=sys.stderr)
     similarity, name = by_features(judge.features), "the judge's features"
     if options.clip is not None:
-        clip = ft.evaluate.Clip(options.clip)  # type: ignore[attr-defined]
-        similarity, name = by_features(lambda pictures: np.asarray(clip.images(list(pictures)))), "CLIP"
+        similarity, name = by_features(Clip(options.clip).images), "CLIP"
     sprites = Sprites(data / "walk64.zip")
     drawn = sprites.characters(options.subjects + options.others, seed=21, held_out=True)
     world = World(paint, sprites, judge, similarity, drawn[options.subjects :], options.seeds)
