@@ -335,8 +335,8 @@ def test_clip(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     random = np.random.default_rng(0)
 
     def emoji(data: Path, *, held_out: bool = False) -> Captioned:
-        said = [Caption((f"thing {number}",), ("noto style", "flat style")[number % 2]) for number in range(3000)]
-        said = said[2700:] if held_out else said[:2700]
+        said = [Caption((f"thing {number}",), ("noto style", "flat style")[number % 2]) for number in range(4000)]
+        said = said[3700:] if held_out else said[:3700]
         return random.integers(0, 256, (len(said), 64, 64, 3), dtype=np.uint8), said
 
     def characters(data: Path, count: int, **options: Any) -> Captioned:
