@@ -35,7 +35,7 @@ from foretoken.codec.png import png
 from foretoken.evaluate.characters import CharacterJudge
 from foretoken.evaluate.report import Report, Table, joined
 from foretoken.painter.adapter import Adapter
-from foretoken.painter.stages import METHODS
+from foretoken.painter.stages import METHODS, Inversion, LowRank
 from foretoken.recipes import captions
 from foretoken.recipes.captions import Caption
 from foretoken.recipes.sprites import ANIMATIONS, Character, Sprites
@@ -184,21 +184,21 @@ def by_features(features: Callable[[np.ndarray], np.ndarray]) -> Similarity:
     return lambda pictures, others: features(pictures) @ features(others).T
 
 
-def taught(paint: ft.Painter, data: Path, count: int) -> tuple[CharacterJudge, dict[str, float]]:
+def taught(paint: ft.Painter, data: Path, count: int, epochs: int) -> tuple[CharacterJudge, dict[str, float]]:
     """A judge that learnt from other characters through the painter's codec, and its errors on held-out ones."""
 
     def drawn(number: int, seed: int, *, held_out: bool) -> tuple[np.ndarray, dict[str, list[str]]]:
         pictures, said = captions.characters(data, number, seed=seed, held_out=held_out)
         return paint.codec.decode_batch(paint.codec.encode_batch(pictures)), captions.labels(said)
 
-    judge = CharacterJudge(*drawn(count, 11, held_out=False))
+    judge = CharacterJudge(*drawn(count, 11, held_out=False), epochs=epochs)
     return judge, judge.error(*drawn(max(200, count // 6), 12, held_out=True))
 
 
 def characters(options: Any, data: Path, paint: ft.Painter) -> Report:
     """The table of the characters."""
     started = perf_counter()
-    judge, errors = taught(paint, data, options.judged)
+    judge, errors = taught(paint, data, options.judged, options.epochs)
     print(f"judge taught in {perf_counter() - started:.0f} s, errors {errors}", file=sys.stderr)
     similarity, name = by_features(judge.features), "the judge's features"
     if options.clip is not None:
@@ -236,7 +236,7 @@ def characters(options: Any, data: Path, paint: ft.Painter) -> Report:
     results["seconds"] = [each["seconds"] for each in every]
     tables.append(Table("time to learn", ("", "seconds"), [("mean", float(np.mean(results["seconds"])))]))
     settings = {
-        "method": options.method,
+        "method": str(options.method),
         "subjects": options.subjects,
         "others": options.others,
         "seeds": options.seeds,
@@ -305,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser.add_argument("--seeds", type=int, default=2, help="pictures of each text")
     parser.add_argument("--unmoved", type=int, default=16, help="pictures of each text without the name")
     parser.add_argument("--judged", type=int, default=6000, help="characters that the judge learns from")
+    parser.add_argument("--epochs", type=int, default=30, help="how often it sees each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="a folder for a PNG of each subject")
     options = _common.parsed(parser, arguments)
@@ -312,6 +313,10 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     if data is None:
         return _common.finish(Report("subject", {"skipped": "no data folder; pass --data"}, [], {}), options)
     paint = ft.Painter.load(options.painter)
+    if options.quick:
+        options.method = (Inversion(2), LowRank(2))
+        small = {"subjects": 1, "things": 1, "others": 2, "seeds": 1, "unmoved": 2, "judged": 200, "epochs": 1}
+        vars(options).update(small)
     reports = [characters(options, data, paint)] if options.subjects else []
     reports += [things(options, data, paint)] if options.things else []
     return _common.finish(joined("subject", reports), options)
