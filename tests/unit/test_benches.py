@@ -20,6 +20,7 @@ from benches import (
     _costs,
     _curve,
     _llama_cpp,
+    clip,
     compression,
     drafters,
     exactness,
@@ -41,7 +42,10 @@ from benches import (
 from foretoken import hub
 from foretoken.evaluate import kernels as kernel_bench
 from foretoken.evaluate import peers
+from foretoken.recipes import captions
+from foretoken.recipes.captions import Caption, Captioned
 from tests.models import tiny_llama
+from tests.unit.test_clip import toy as judge
 
 pytest.importorskip("transformers")
 
@@ -325,13 +329,49 @@ def test_sound(capsys: pytest.CaptureFixture[str]) -> None:
     assert results["asked"]["missed"]
 
 
-def test_sound_without_data_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bench", [clip, sound])
+def test_a_bench_without_data_says_so(
+    bench: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_common, "data_folder", lambda given: None)
-    sound.main([])
+    bench.main([])
     assert "pass --data" in json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]["skipped"]
 
 
-@pytest.mark.parametrize("name", ["compression", "lookup", "native", "quantize", "sound", "speed", "units"])
+def test_clip(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A judge with random weights knows nothing, whatever it is asked."""
+    random = np.random.default_rng(0)
+
+    def emoji(data: Path, *, held_out: bool = False) -> Captioned:
+        said = [Caption((f"thing {number}",), ("noto style", "flat style")[number % 2]) for number in range(4000)]
+        said = said[3700:] if held_out else said[:3700]
+        return random.integers(0, 256, (len(said), 64, 64, 3), dtype=np.uint8), said
+
+    def characters(data: Path, count: int, **options: Any) -> Captioned:
+        said = [
+            Caption((f"tan {who}", f"hair {number}"), "walking left")
+            for number in range(50)
+            for who in ("man", "woman")
+        ]
+        return random.integers(0, 256, (100, 64, 64, 3), dtype=np.uint8), said
+
+    monkeypatch.setattr(captions, "emoji", emoji)
+    monkeypatch.setattr(captions, "characters", characters)
+    results = quick(
+        clip, capsys, "--data", str(tmp_path), "--model", str(judge(tmp_path / "toy", positions=64)), "--count", "100"
+    )
+    labels = results["clip"].pop("labels")
+    assert labels.keys() == {"style, of nine", "direction, of four"}
+    sets = results["clip"]
+    assert list(sets)[1:3] == ["style and caption seen apart", "the same, through the codec"]
+    assert {name: found["pairs"] for name, found in sets.items()} == dict.fromkeys(sets, 100)
+    for found in sets.values():
+        assert 0.3 < found["area_under_curve"] < 0.7
+        assert found["first_among_100"] < 0.1
+    assert len(results["asked"]["missed"]) == 2
+
+
+@pytest.mark.parametrize("name", ["clip", "compression", "lookup", "native", "quantize", "sound", "speed", "units"])
 def test_a_bench_is_a_script(name: str, tmp_path: Path) -> None:
     """It finds the tests' models from any folder, and does not stand in the way of a module of its own name."""
     script = _common.ROOT / "benches" / f"{name}.py"

@@ -32,7 +32,7 @@ def figures(count: int, seed: int) -> tuple[np.ndarray, dict[str, list[str]]]:
 
 @pytest.fixture(scope="module")
 def judge() -> CharacterJudge:
-    return CharacterJudge(*figures(400, 0), epochs=12)
+    return CharacterJudge(*figures(600, 0), epochs=40)
 
 
 def test_every_attribute_is_told(judge: CharacterJudge) -> None:

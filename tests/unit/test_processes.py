@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from foretoken.canvas import Canvas
 from foretoken.strategy.cascade import every, rest
 from tests.models import tiny_llama, tiny_model
 from tests.painters import tiny_painter
+from tests.unit.test_clip import toy as toy_judge
 from tests.unit.test_filling import masked_model
 from tests.unit.test_patches import toy as patch_autoencoder
 from tests.unit.test_sound_codes import toy as sound_codes
@@ -109,6 +111,11 @@ def masked(kernel: Any) -> Any:
     return kernel(ROW[:, None], np.array([[-1]]), sampler, seeds=[7], step=1)
 
 
+def judge() -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        return ft.evaluate.Clip(toy_judge(Path(folder)))
+
+
 SCORES = ROW[:, :6].reshape(1, 2, 3)
 IDS = np.arange(6).reshape(1, 2, 3)
 CODEC = ft.Text(byte_level())
@@ -166,6 +173,7 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "SuffixCorpus": (corpus, lambda corpus: looked_up(index(kernels.Suffix(corpus=corpus)))),
     "Text": (lambda: CODEC, lambda codec: codec.encode("ab naïve 🙂").tolist()),
     "UntilEnd": (lambda: ft.UntilEnd(3), repr),
+    "evaluate.Clip": (judge, lambda judge: judge.score(PIXELS, ["red", "a", "flat style"]).tolist()),
     "kernels.Bigram": (lambda: kernels.Bigram(ROW.T, ROW.T), repr),
     "kernels.Chains": (lambda: kernels.lattice_chains(IDS, SCORES), repr),
     "kernels.Choices": (
@@ -194,11 +202,12 @@ PUBLIC: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 
 
 def test_everything_public_is_here() -> None:
-    """What a user can be handed by `foretoken` and `foretoken.kernels`, but a session, which is a process' own."""
+    """What a user can be handed by `foretoken` and two of its modules, but a session, which is a process' own."""
     found = {name for name, value in vars(ft).items() if inspect.isclass(value) and not name.startswith("_")}
     own = {name: value for name, value in vars(kernels).items() if inspect.isclass(value) and name not in found}
     named = {f"kernels.{n}" for n, v in own.items() if not n.startswith("_") and v.__module__.startswith("foretoken")}
     named |= {f"kernels.{name}" for name in ("NGram", "Patches", "Suffix")}  # of the same names as other things
+    named |= {f"evaluate.{name}" for name, value in vars(ft.evaluate).items() if inspect.isclass(value)}
     assert found | named == PUBLIC.keys() | ELSEWHERE | SESSIONS
 
 

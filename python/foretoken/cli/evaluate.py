@@ -28,6 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     painter.add_argument("--painter", default="painter", help="a shipped painter or a folder (default: painter)")
     painter.add_argument("--clip", default="clip", help="the judge: a shipped CLIP or a folder (default: clip)")
     painter.add_argument("--out", type=Path, default=Path("painter.html"), metavar="FILE", help="of the page")
+    painter.add_argument("--of", choices=sorted(painting.KINDS), nargs="*", help="kinds of pictures (default: all)")
     painter.add_argument("--captions", type=int, default=100, metavar="N", help="held-out ones (default: 100)")
     painter.add_argument("-n", "--n", type=int, default=2, metavar="N", help="pictures of each (default: 2)")
     painter.add_argument("--seed", type=int, default=0, help="of the first picture (default: 0)")
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> None:
             f"{options.captions} captions, {options.n} pictures of each: give 8 or more, and 1 or more"
         )
     tasks = painting.run(
-        options.data, Painter.load(options.painter), Clip(options.clip), count=options.captions, n=options.n,
+        options.data, Painter.load(options.painter), Clip(options.clip), of=options.of or [*painting.KINDS],
+        count=options.captions, n=options.n,
         seed=options.seed, guidance=options.guidance, temperature=options.temperature,
         note=lambda what: print(what, file=sys.stderr, flush=True),
     )  # fmt: skip

@@ -44,7 +44,8 @@ class CharacterJudge:
 
     def __init__(self, pictures: np.ndarray, labels: Labels, *, epochs: int = 30, seed: int = 0) -> None:
         self.values = {name: tuple(sorted({str(value) for value in told})) for name, told in labels.items()}
-        if not self.values or (alike := [name for name, known in self.values.items() if len(known) < 2]):
+        alike = [name for name, known in self.values.items() if len(known) < 2]
+        if alike or not self.values:
             raise InvalidArgument(f"nothing is to be told apart in {alike if self.values else 'no labels at all'}")
         whole, wanted = _pixels(pictures), self._indices(labels, len(pictures))
         self._box = _drawn(whole)

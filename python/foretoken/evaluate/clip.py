@@ -57,7 +57,9 @@ class OwnTowers:
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Raises what `Prompts` does."""
-        return self.module.texts(torch.from_numpy(self.prompts(texts)))
+        ids = self.prompts(texts)
+        longest = int((ids > 0).sum(axis=1).max())
+        return self.module.texts(torch.from_numpy(ids[:, :longest]))
 
 
 class Clip:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..codec.png import data_uri, png
 from ..evaluate.report import asked
+from ..view.page import style
 from ..view.plots import enlarged
 from .curves import curves
 from .task import Outcome, Task
@@ -36,8 +37,9 @@ def page(tasks: Sequence[Task], made: dict[str, Any], *, title: str, intro: str)
     where = f"{made['cpu']}, {made['cores']} cores, load {made['load']}, {made['date']}"
     body = "".join(_section(task) for task in tasks)
     return Template(template).substitute(
-        title=html.escape(title), intro=html.escape(intro), where=html.escape(where), asked=_asked(tasks), body=body
-    )
+        style=style(), title=html.escape(title), intro=html.escape(intro), where=html.escape(where),
+        asked=_asked(tasks), body=body,
+    )  # fmt: skip
 
 
 def _asked(tasks: Sequence[Task]) -> str:

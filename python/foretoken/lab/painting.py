@@ -97,6 +97,7 @@ def run(
     painter: Painter,
     clip: Clip,
     *,
+    of: Sequence[str] = ("emoji", "characters"),
     count: int = 100,
     n: int = 2,
     seed: int = 0,
@@ -104,12 +105,13 @@ def run(
     temperature: float = 1.0,
     note: Callable[[str], None] = lambda _: None,
 ) -> list[Task]:
-    """Both experiments.
+    """An experiment for each kind of picture.
 
     Args:
         data: the data folder.
         painter: who paints.
         clip: who judges; it must not have been used in the painter's training.
+        of: names in `KINDS`.
         count: held-out captions of each.
         n: pictures of each caption.
         seed: of the first picture; the next one has the next.
@@ -121,9 +123,10 @@ def run(
     """
     chosen = ways(painter, guidance=guidance, temperature=temperature)
     tasks = []
-    for title, make in (("Emoji", captions.emoji), ("Characters", _characters)):
+    for name in of:
+        title = name.capitalize()
         note(f"{title}: real pictures")
-        truth = _truth(make, data, painter, clip, count, n)
+        truth = _truth(KINDS[name], data, painter, clip, count, n)
         tasks.append(measure(title, truth, painter, clip, chosen, n=n, seed=seed, note=note))
     return tasks
 
@@ -132,7 +135,13 @@ def _characters(data: Path, *, held_out: bool = False) -> captions.Captioned:
     return captions.characters(data, 600 if held_out else _LEARNT, seed=11, held_out=held_out)
 
 
-def _truth(make: Any, data: Path, painter: Painter, clip: Clip, count: int, n: int) -> Truth:
+KINDS: dict[str, Callable[..., captions.Captioned]] = {"emoji": captions.emoji, "characters": _characters}
+"""Captioned pictures of a data folder, by kind; `held_out` says of which side."""
+
+
+def _truth(
+    make: Callable[..., captions.Captioned], data: Path, painter: Painter, clip: Clip, count: int, n: int
+) -> Truth:
     pictures, said = make(data, held_out=True)
     order = np.random.default_rng(0).permutation(len(said))  # the file goes style by style
     chosen, others = order[:count], order[count : count * (1 + n)]

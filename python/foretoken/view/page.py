@@ -13,7 +13,7 @@ from ..trace.marks import visible
 from .plots import enlarged
 from .sheet import Panel, Sheet
 
-_HUES = 6  # of tokens, in codec.html
+_HUES = 6  # of tokens, in sheet.html
 _LEAST = 400  # pixels of a small picture, whose own are then drawn as squares by any viewer
 
 
@@ -36,10 +36,15 @@ def page(sheet: Sheet) -> str:
             for place, (piece, token) in enumerate(sheet.pieces)
         ]
         body += f'<div class="text" dir="auto">{"".join(spans)}</div>'
-    template = (resources.files("foretoken.view") / "codec.html").read_text(encoding="utf-8")
+    template = (resources.files("foretoken.view") / "sheet.html").read_text(encoding="utf-8")
     return Template(template).substitute(
-        title=html.escape(sheet.title), kind=html.escape(sheet.kind), figures=figures, body=body
+        style=style(), title=html.escape(sheet.title), kind=html.escape(sheet.kind), figures=figures, body=body
     )
+
+
+def style() -> str:
+    """Colours and type that all pages share, light or dark as the reader's browser is."""
+    return (resources.files("foretoken.view") / "style.css").read_text(encoding="utf-8")
 
 
 def _figure(panel: Panel) -> str:
