@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -42,8 +44,13 @@ def adapter(paint: ft.Painter, name: str, seed: int, *weights: str) -> Adapter:
     return Adapter(name, "dog", row, pairs, painter=checksum(module), settings={"seed": seed})  # type: ignore[arg-type]
 
 
-def bits(paint: ft.Painter) -> dict[str, bytes]:
-    return {name: tensor.float().numpy().tobytes() for name, tensor in paint.model.module.state_dict().items()}
+def bits(model: ft.MaskedLlama) -> dict[str, bytes]:
+    return {name: tensor.float().numpy().tobytes() for name, tensor in model.module.state_dict().items()}
+
+
+def reader(paint: ft.Painter, text: str) -> ft.MaskedLlama:
+    """What reads a text."""
+    return paint.reader(paint.rows.rows([text], np.zeros(16, dtype=np.int64))[0])
 
 
 def test_a_file_keeps_every_bit(paint: ft.Painter, tmp_path: Path) -> None:
@@ -58,21 +65,32 @@ def test_a_file_keeps_every_bit(paint: ft.Painter, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_off_again_without_a_trace(folder: Path, dtype: torch.dtype) -> None:
+def test_what_does_not_say_the_name_is_the_same_to_the_bit(folder: Path, dtype: torch.dtype) -> None:
     paint = ft.Painter.load(folder)
     paint.model = ft.MaskedLlama(folder, dtype=dtype)
-    before, plain = bits(paint), pixels(paint("a woman walking left", seed=1))[0].tobytes()
+    before, plain = bits(paint.model), pixels(paint("a woman walking left", seed=1))[0].tobytes()
     for name, seed in (("S*", 1), ("<t>", 2)):
         paint.add(adapter(ft.Painter.load(folder), name, seed, WEIGHT), 0.7)
     assert paint.learnt == ["<t>", "S*"]
-    changed = bits(paint)
+    texts = ["a woman walking left", "a S* walking left", "a <t> walking left", "S* and <t>"]
+    together = [each.tobytes() for each in pixels(paint(texts, seed=[1, 1, 1, 1]))]
+    assert together[0] == plain
+    assert len(set(together)) == 4
+    assert [pixels(paint(text, seed=1))[0].tobytes() for text in texts] == together
+    assert reader(paint, texts[0]) is paint.model
+    assert bits(paint.model) == before
+    changed = bits(reader(paint, "S*"))
     assert {name for name in before if before[name] != changed[name]} == {WEIGHT, "embed_tokens.weight"}
-    assert pixels(paint("a woman walking left", seed=1))[0].tobytes() != plain
+    stream = paint.stream("S*", seed=1)
+    first = next(stream)
     paint.remove("S*")
     paint.remove("<t>")
-    assert bits(paint) == before
+    last = [first, *stream][-1].picture.pixels.tobytes()  # what was begun goes on as it was
+    assert bits(paint.model) == before
     assert pixels(paint("a woman walking left", seed=1))[0].tobytes() == plain
     assert not paint.prompts.names
+    paint.add(adapter(ft.Painter.load(folder), "S*", 1, WEIGHT), 0.7)
+    assert pixels(paint("S*", seed=1))[0].tobytes() == last
 
 
 def test_the_order_does_not_count(paint: ft.Painter) -> None:
@@ -83,7 +101,7 @@ def test_the_order_does_not_count(paint: ft.Painter) -> None:
     for order in itertools.permutations(made):
         for each in order:
             paint.add(each, 0.3)
-        own = bits(paint)
+        own = bits(reader(paint, "S* and <t>"))
         own.pop("embed_tokens.weight")  # words lie where there was room
         picture = pixels(paint("S* and <t>", seed=3))[0]
         found.add((json.dumps({name: hash(kept) for name, kept in own.items()}), picture.tobytes()))
@@ -95,19 +113,37 @@ def test_the_order_does_not_count(paint: ft.Painter) -> None:
     assert len(found) == 1
 
 
+def test_rows_of_one_batch_are_read_each_with_its_names(paint: ft.Painter) -> None:
+    for seed, name in enumerate(("S*", "<t>")):
+        paint.add(adapter(paint, name, seed, WEIGHT))
+    canvas = paint.rows.rows(["S*", None, "<t>", "a S*"], np.full(16, -1))
+    reading, lengths = paint._adapters.reading, np.full(4, canvas.shape[1])
+    both = reading.predict(canvas, lengths)
+    for line in range(4):
+        alone = reading.predict(canvas[line : line + 1], lengths[:1])[0]
+        assert torch.allclose(both[line][1:], alone[1:], atol=1e-4)
+    assert not torch.allclose(both[0][13:], both[1][13:], atol=1e-2)
+
+
 def test_scale_and_word(paint: ft.Painter) -> None:
     made = adapter(paint, "S*", 1, WEIGHT)
     own = dict(paint.model.module.named_parameters())
-    before = own[WEIGHT].detach().clone()
     paint.add(made, -2)
-    assert torch.equal(own[WEIGHT], before + -2.0 * made.change(WEIGHT))
+    changed = dict(reader(paint, "S*").module.named_parameters())
+    assert torch.equal(changed[WEIGHT], own[WEIGHT] + -2.0 * made.change(WEIGHT))
     place = paint.model.config.units + paint.prompts.names["S*"]
-    assert torch.equal(own["embed_tokens.weight"][place], made.row)
+    assert torch.equal(changed["embed_tokens.weight"][place], made.row)
     assert paint.prompts.pieces("a S*")[-1] == "S*"
 
 
+def test_painters_with_adapters_can_be_copied(paint: ft.Painter) -> None:
+    paint.add(adapter(paint, "S*", 1, WEIGHT))
+    other = pickle.loads(pickle.dumps(paint))
+    assert np.array_equal(pixels(other("S*", seed=1))[0], pixels(paint("S*", seed=1))[0])
+
+
 def test_what_does_not_fit_is_refused(paint: ft.Painter, folder: Path, tmp_path: Path) -> None:
-    made, before = adapter(paint, "S*", 1, WEIGHT), bits(paint)
+    made, before = adapter(paint, "S*", 1, WEIGHT), bits(paint.model)
     other = written(tmp_path / "other", latents=0)
     with pytest.raises(CheckpointError, match="belongs to the painter"):
         ft.Painter.load(other).add(made)
@@ -122,7 +158,7 @@ def test_what_does_not_fit_is_refused(paint: ft.Painter, folder: Path, tmp_path:
             paint.add(wrong)
     with pytest.raises(InvalidArgument, match="there is no adapter"):
         paint.remove("S*")
-    assert bits(paint) == before
+    assert bits(paint.model) == before
     paint.add(made)
     with pytest.raises(InvalidArgument, match="taken"):
         paint.add(made)

@@ -1,55 +1,117 @@
-"""Adapters on a painter: any number, in any order, and off again without a trace."""
+"""Adapters on a painter: any number, in any order; each counts only where its name stands."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..codec.prompts import Prompts
 from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument, LimitExceeded
-from ..model.masked import MaskedModule
+from ..model.masked import MaskedLlama, MaskedModule
 from .adapter import Adapter, checked_name, checksum
 
 _ROWS = "embed_tokens.weight"
+_MOST = 8
+"""Models that are kept, one for each set of names that stood in a row: the painter's has some 13 MB."""
 
 
-class _Worn(NamedTuple):
+class Worn(NamedTuple):
+    """An adapter that is on.
+
+    Args:
+        adapter: it.
+        scale: how much its changes of weights count.
+        id: of its name, among all ids of the model.
+    """
+
     adapter: Adapter
     scale: float
     id: int
 
 
-class Adapters:
-    """What is put on a module beside its own weights, of which those that change are kept as they were.
+class Named:
+    """Reads each row with the adapters whose names stand in it; a row without any is read by the model itself.
 
-    Weights are a function of which adapters are on and how strongly, not of the order of their coming or of what was
-    on before: they are added up from the kept ones, by name.
+    The weights of the model are never written to: a set of names has a copy of its own, whose changes are added up by
+    name. So neither the order of adapters counts, nor what else is on, and a text that says no name means, to the last
+    bit, what it meant before.
 
     Args:
-        module: whose weights change in place.
+        model: what reads rows without names.
+        worn: adapters by name.
+    """
+
+    def __init__(self, model: MaskedLlama, worn: Mapping[str, Worn]) -> None:
+        self.model, self.worn = model, dict(worn)
+        self.vocab_size, self.context, self.end_tokens = model.vocab_size, model.context, model.end_tokens
+        self._made: dict[tuple[str, ...], MaskedLlama] = {}
+
+    def predict(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """Logits of every position; see `ParallelModel.predict`."""
+        said = [self.names(row) for row in canvas]
+        if len(set(said)) == 1:
+            return self.reader(said[0]).predict(canvas, lengths)
+        logits = torch.zeros(*canvas.shape, self.vocab_size)
+        for names in sorted(set(said)):
+            lines = [line for line, each in enumerate(said) if each == names]
+            logits[lines] = self.reader(names).predict(canvas[lines], np.asarray(lengths)[lines])
+        return logits
+
+    def names(self, row: np.ndarray) -> tuple[str, ...]:
+        """Those that stand in a row, sorted."""
+        return tuple(sorted(name for name, worn in self.worn.items() if (row == worn.id).any()))
+
+    def reader(self, names: tuple[str, ...]) -> MaskedLlama:
+        """The model that reads rows with these names and no others."""
+        if not names:
+            return self.model
+        if names not in self._made:
+            made = dict(list(self._made.items())[-(_MOST - 1) :])
+            made[names] = self._changed(names)
+            self._made = made  # whoever reads in another thread has the old one
+        return self._made[names]
+
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def _changed(self, names: tuple[str, ...]) -> MaskedLlama:
+        made = MaskedLlama(self.model.module, dtype=self.model.module.embed_tokens.weight.dtype)
+        weights = dict(made.module.named_parameters())
+        own = {name: weight.float() for name, weight in weights.items()}
+        for worn in (self.worn[name] for name in names):
+            for name in worn.adapter.pairs:
+                own[name] = own[name] + worn.scale * worn.adapter.change(name)
+            own[_ROWS] = own[_ROWS].index_copy(0, torch.tensor([worn.id]), worn.adapter.row[None])
+        for name, weight in weights.items():
+            weight.copy_(own[name])
+        return made
+
+
+class Adapters:
+    """What is put on a model, whose names join those that its prompts know.
+
+    Args:
+        model: whose weights stay as they are.
         prompts: whose names the adapters join.
 
     Attributes:
-        painter: checksum of the module's own weights.
+        painter: checksum of the model's weights.
+        reading: what reads rows with all that is on.
     """
 
-    def __init__(self, module: MaskedModule, prompts: Prompts) -> None:
-        self._module, self._prompts = module, prompts
-        self._worn: dict[str, _Worn] = {}
-        self._kept: dict[str, Tensor] = {}
-        self.painter = checksum(module)
+    def __init__(self, model: MaskedLlama, prompts: Prompts) -> None:
+        self._model, self._prompts = model, prompts
+        self.painter = checksum(model.module)
+        self.reading = Named(model, {})
 
     @property
     def names(self) -> list[str]:
         """Of the adapters that are on."""
-        return sorted(self._worn)
-
-    def own(self) -> dict[str, Tensor]:
-        """All weights as they are without adapters, by name; not to be written to."""
-        return {**self._module.state_dict(), **self._kept}
+        return sorted(self.reading.worn)
 
     def add(self, adapter: Adapter | str | os.PathLike[str], scale: float = 1.0) -> Adapter:
         """Put an adapter on; see `Painter.add`."""
@@ -65,44 +127,25 @@ class Adapters:
                 f"the adapter of {adapter.name!r} belongs to the painter {adapter.painter[:12]}, this one is "
                 f"{self.painter[:12]}: learn it again from its pictures"
             )
-        weights = dict(self._module.named_parameters())
+        module = self._model.module
+        weights = dict(module.named_parameters())
         for name in adapter.pairs:
             if name not in weights or weights[name].shape != adapter.change(name).shape:
                 raise CheckpointError(f"the adapter of {adapter.name!r} changes {name!r}, which does not fit")
         if adapter.row.shape != weights[_ROWS].shape[1:]:
             raise CheckpointError(f"the word of {adapter.name!r} has {adapter.row.numel()} numbers, which do not fit")
-        spare = spare_id(self._module, self._prompts)
-        self._worn[adapter.name] = _Worn(adapter, float(scale), spare)
+        spare = spare_id(module, self._prompts)
+        worn = Worn(adapter, float(scale), module.config.units + spare)
+        self.reading = Named(self._model, {**self.reading.worn, adapter.name: worn})
         self._prompts.names[adapter.name] = spare
-        self._renew({_ROWS, *adapter.pairs})
         return adapter
 
     def remove(self, name: str) -> None:
         """Take an adapter off; see `Painter.remove`."""
-        if name not in self._worn:
+        if name not in self.reading.worn:
             raise InvalidArgument(f"there is no adapter of {name!r}; there are {self.names}")
-        worn = self._worn.pop(name)
         del self._prompts.names[name]
-        self._renew({_ROWS, *worn.adapter.pairs})
-
-    @torch.no_grad()
-    def _renew(self, names: set[str]) -> None:
-        """Make some weights anew from the kept ones."""
-        weights = dict(self._module.named_parameters())
-        for name in sorted(names):
-            if name not in self._kept:
-                self._kept[name] = weights[name].detach().clone()
-            found = self._kept[name].float()
-            for worn in (self._worn[each] for each in self.names):
-                if name in worn.adapter.pairs:
-                    found = found + worn.scale * worn.adapter.change(name)
-                if name == _ROWS:
-                    found = found.index_copy(
-                        0, torch.tensor([self._module.config.units + worn.id]), worn.adapter.row[None]
-                    )
-            weights[name].copy_(found)
-            if not any(name in worn.adapter.pairs or name == _ROWS for worn in self._worn.values()):
-                del self._kept[name]
+        self.reading = Named(self._model, {each: worn for each, worn in self.reading.worn.items() if each != name})
 
 
 def spare_id(module: MaskedModule, prompts: Prompts) -> int:

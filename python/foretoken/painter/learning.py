@@ -1,4 +1,4 @@
-"""Teaches a painter a new word from a few pictures, without changing what the others mean."""
+"""Teaches a painter a new word from a few pictures, and keeps what others mean beside it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ class Settings:
     Args:
         method: "pivotal", "inversion", "lora", or stages one by one; see `stages`.
         captions: a text for each image, in which the name stands, such as "S* walking left".
-        others: texts whose meaning is to stay as it is, beside those that say the class word for the name.
-        prior: weight of that, ≥ 0; it is told apart only where weights change.
+        others: texts whose meaning is to stay as it is under the changed weights, beside those that say the class word
+            for the name: what a woman walking up looks like tells how the name should.
+        prior: weight of that (prior preservation, 2208.12242), ≥ 0; only where weights change.
         batch: rows of a step, ≥ 1.
         seed: of everything that is drawn, in [0, 2^63).
         progress: is told each step; what it raises ends the learning.

@@ -241,6 +241,8 @@ class Painter:
     def add(self, adapter: Adapter | str | os.PathLike[str], scale: float = 1.0) -> Adapter:
         """Put on what was learnt, beside what is on already; the order does not count.
 
+        It counts only in texts that say its name: all others mean, to the last bit, what they meant before.
+
         Args:
             adapter: it, or the path of its file.
             scale: how much its changes of weights count; its word is there whatever the scale.
@@ -253,7 +255,7 @@ class Painter:
         return self._adapters.add(adapter, scale)
 
     def remove(self, name: str) -> None:
-        """Take an adapter off; without any, all weights are again what they were, to the bit.
+        """Take an adapter off; its name is then a word like any other.
 
         Raises:
             InvalidArgument: there is none of this name.
@@ -265,16 +267,20 @@ class Painter:
         """The names of the adapters that are on."""
         return self._adapters.names
 
+    def reader(self, row: np.ndarray) -> MaskedLlama:
+        """The model that reads a row of ids: with the adapters whose names stand in it."""
+        reading = self._adapters.reading
+        return reading.reader(reading.names(row))
+
     @functools.cached_property
     def _adapters(self) -> Adapters:
-        return Adapters(self.model.module, self.prompts)
+        return Adapters(self.model, self.prompts)
 
     def _own_module(self) -> MaskedModule:
-        """The weights without adapters, in float32, as a module of its own."""
-        own = self._adapters.own()
+        """The weights, in float32, as a module of its own."""
         with torch.random.fork_rng(devices=[]):  # the first weights are random; the caller's randomness is not ours
             module = MaskedModule(self.model.config)
-        module.load_state_dict(own)
+        module.load_state_dict(self.model.module.state_dict())
         return module.eval()
 
     def _job(
@@ -307,7 +313,7 @@ class Painter:
                 raise UnsupportedModel(f"{self.name} has no shared imaginations")
             strategy = Cascade([Stage(first(1)), Stage(rest, strategy)])  # type: ignore[arg-type]
         kept, bodies, anew = self._bodies(picture, mask, len(texts))
-        model: ParallelModel = RowByRow(self.model)
+        model: ParallelModel = RowByRow(self._adapters.reading)
         if guidance != 1:
             model = Guided(model, guidance, without=self.rows.without(negative))
         elif negative is not None:

@@ -105,7 +105,7 @@ def _few(previews: list[Preview]) -> list[tuple[int, Preview]]:
 def _looks(painter: Painter, text: str, units: np.ndarray) -> list[Panel]:
     """How much each patch of a finished picture looks at each word, over all layers and heads."""
     rows = painter.rows
-    weights = attention(painter.model, units).mean(axis=(0, 1))
+    weights = attention(painter.reader(units), units).mean(axis=(0, 1))
     first = rows.body - painter.prompts.positions
     found = []
     for place, piece in enumerate(painter.prompts.pieces(text)[:_WORDS]):
