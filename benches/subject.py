@@ -3,7 +3,8 @@
     python benches/subject.py --data DATA --painter runs/painter/checkpoint
 
 Characters are of combinations that nobody was trained on. Each is shown in four pictures of two directions under
-captions that say only what it does ("S* walking left"); painted are the two other directions in five animations, two of
+captions that say only what it does ("a S* woman walking left"), beside pictures that the painter makes of "a woman walking" in
+all directions, which are to stay as they are; painted are the two other directions in five animations, two of
 which were not shown at all. A judge of attributes that learnt from other characters, which went through the codec, sees
 how many are right; beside it, the same painter told the class alone ("a woman walking up"), told every attribute in
 words, and the real pictures. Features compare each picture with the truth and with other held-out characters that do
@@ -39,7 +40,7 @@ from foretoken.painter.adapter import Adapter
 from foretoken.painter.stages import METHODS, Inversion, LowRank
 from foretoken.recipes import captions
 from foretoken.recipes.captions import Caption
-from foretoken.recipes.sprites import ANIMATIONS, Character, Sprites
+from foretoken.recipes.sprites import ANIMATIONS, DIRECTIONS, Character, Sprites
 
 NAME = "S*"
 SHOWN = (("Walk", "down", 1), ("Idle", "down", 0), ("Walk", "left", 3), ("Run", "left", 2))
@@ -72,12 +73,15 @@ class World:
     similarity: Similarity
     others: Sequence[Character]
     seeds: int
+    _real: dict[tuple[Character, Place], np.ndarray] = dataclasses.field(default_factory=dict)
 
     def real(self, who: Character, place: Place) -> np.ndarray:
         """Two frames of a character, as the codec leaves them."""
-        frames = self.sprites.clip(who, *place).frames
-        codec = self.paint.codec
-        return codec.decode_batch(codec.encode_batch(frames[[0, len(frames) // 2]]))
+        if (who, place) not in self._real:
+            frames = self.sprites.clip(who, *place).frames
+            codec = self.paint.codec
+            self._real[who, place] = codec.decode_batch(codec.encode_batch(frames[[0, len(frames) // 2]]))
+        return self._real[who, place]
 
     def painted(self, texts: Sequence[str]) -> np.ndarray:
         """(texts × seeds, height, width, 3), those of a text side by side."""
@@ -95,13 +99,19 @@ def kind_of(who: Character) -> str:
     return Caption(who.attributes, "").kind
 
 
+def named(who: Character) -> str:
+    """A character as the captions and the prompts have it, such as "a S* woman"."""
+    return f"a {NAME} {kind_of(who)}"
+
+
 def learnt(world: World, who: Character, options: Any) -> tuple[Adapter, float, np.ndarray]:
     """The adapter of a character, the seconds that took, and the pictures it was shown."""
     shown = np.stack([world.sprites.clip(who, name, where).frames[frame] for name, where, frame in SHOWN])
-    said = [f"{NAME} {told((name, where))}" for name, where, _ in SHOWN]
+    said = [f"{named(who)} {told((name, where))}" for name, where, _ in SHOWN]
+    kept = [f"a {kind_of(who)} {told((name, where))}" for name in ("Walk", "Run") for where in DIRECTIONS]
     started = perf_counter()
     adapter = world.paint.learn(
-        NAME, list(shown), class_word=kind_of(who), captions=said, method=options.method, seed=options.seed
+        NAME, list(shown), class_word=kind_of(who), captions=said, others=kept, method=options.method, seed=options.seed
     )
     return adapter, perf_counter() - started, shown
 
@@ -150,7 +160,7 @@ def one(world: World, who: Character, options: Any) -> tuple[dict[str, Any], np.
     in_words = world.painted([str(Caption(who.attributes, told(place))) for place in unseen])
     adapter, seconds, shown = learnt(world, who, options)
     world.paint.add(adapter)
-    made, again = (world.painted([f"{NAME} {told(place)}" for place in places]) for places in (unseen, seen))
+    made, again = (world.painted([f"{named(who)} {told(place)}" for place in places]) for places in (unseen, seen))
     after = many.painted(plain)
     world.paint.remove(NAME)
     truth = np.concatenate([world.real(who, place) for place in unseen])
