@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from tokenizers import processors
 from torch.nn import functional as F
 
 import foretoken as ft
+from foretoken import shipped
 from foretoken.cli import info
 from foretoken.errors import (
     ArgumentTypeError,
@@ -194,6 +195,24 @@ def test_refusals(judge: Clip, call: Any, error: type[Exception], said: str) -> 
 def test_shapes_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
         toy(tmp_path, **changes)
+
+
+@pytest.mark.skipif("clip" not in shipped.names(), reason="the shipped judge is not there")
+def test_the_shipped_judge_names_what_is_drawn_here() -> None:
+    """Shapes that it was never shown, by words that it was."""
+    drawn = {
+        "red circle": ("ellipse", (221, 46, 68)), "green circle": ("ellipse", (120, 177, 89)),
+        "blue circle": ("ellipse", (85, 172, 238)), "red square": ("rectangle", (221, 46, 68)),
+        "blue square": ("rectangle", (85, 172, 238)),
+    }  # fmt: skip
+    pictures = []
+    for shape, colour in drawn.values():
+        pictures.append(Image.new("RGB", (64, 64), "white"))
+        getattr(ImageDraw.Draw(pictures[-1]), shape)((6, 6, 58, 58), fill=colour)
+    judge = Clip()
+    assert judge.labels(pictures, list(drawn)).diagonal().min() > 0.8
+    assert judge.score(pictures, list(drawn)).min() > 0.4
+    assert judge.score(pictures, ["fish cake with swirl"] * 5).max() < 0.3
 
 
 def huggingface(folder: Path, **preparation: Any) -> Any:
