@@ -315,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     parser.add_argument("--seeds", type=int, default=2, help="pictures of each text")
     parser.add_argument("--unmoved", type=int, default=16, help="pictures of each text without the name")
     parser.add_argument("--judged", type=int, default=6000, help="characters that the judge learns from")
-    parser.add_argument("--epochs", type=int, default=30, help="how often it sees each")
+    parser.add_argument("--epochs", type=int, default=20, help="how often it sees each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="a folder for a PNG of each subject")
     options = _common.parsed(parser, arguments)

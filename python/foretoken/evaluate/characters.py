@@ -42,7 +42,7 @@ class CharacterJudge:
         {'side': 1.0}
     """
 
-    def __init__(self, pictures: np.ndarray, labels: Labels, *, epochs: int = 30, seed: int = 0) -> None:
+    def __init__(self, pictures: np.ndarray, labels: Labels, *, epochs: int = 20, seed: int = 0) -> None:
         self.values = {name: tuple(sorted({str(value) for value in told})) for name, told in labels.items()}
         alike = [name for name, known in self.values.items() if len(known) < 2]
         if alike or not self.values:
