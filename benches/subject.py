@@ -3,11 +3,11 @@
     python benches/subject.py --data DATA --painter runs/painter/checkpoint
 
 Characters are of combinations that nobody was trained on. Each is shown in four pictures of two directions under
-captions that say only what it does ("a S* woman walking left"), beside pictures that the painter makes of "a woman walking" in
-all directions, which are to stay as they are; painted are the two other directions in five animations, two of
-which were not shown at all. A judge of attributes that learnt from other characters, which went through the codec, sees
-how many are right; beside it, the same painter told the class alone ("a woman walking up"), told every attribute in
-words, and the real pictures. Features compare each picture with the truth and with other held-out characters that do
+captions that say only what it does ("a S* woman walking left"), beside pictures that the painter makes of "a woman
+walking" in all directions, which are to stay as they are; painted are the two other directions in five animations, two
+of which were not shown at all. A judge of attributes that learnt from other characters, which went through the codec,
+sees how many are right; beside it, the same painter told the class alone ("a woman walking up"), told every attribute
+in words, and the real pictures. Features compare each picture with the truth and with other held-out characters that do
 the same. What "a woman walking left" looks like without the name is painted before and after by the same seeds.
 """
 
