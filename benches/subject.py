@@ -215,9 +215,8 @@ def characters(options: Any, data: Path, paint: ft.Painter) -> Report:
     if options.clip is not None:
         similarity, name = by_features(Clip(options.clip).images), "CLIP"
     sprites = Sprites(data / "walk64.zip")
-    drawn = sprites.characters(
-        options.subjects + options.others, seed=22, held_out=True
-    )  # settings were chosen on the first of seed 21
+    # Others than those of seed 21, on the first of which the settings were chosen.
+    drawn = sprites.characters(options.subjects + options.others, seed=22, held_out=True)
     world = World(paint, sprites, judge, similarity, drawn[options.subjects :], options.seeds)
     results: dict[str, Any] = {"judge_errors": errors, "similarity": name, "subjects": []}
     for number, who in enumerate(drawn[: options.subjects]):
