@@ -98,7 +98,7 @@ def test_variations_repaint_a_share_each_of_its_own(paint: ft.Painter) -> None:
 
 def test_a_smaller_picture_is_extended(paint: ft.Painter) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (8, 4, 3), dtype=np.uint8)
-    out = pixels(paint.extend(picture, TEXTS[0], at=(4, 8)))[0]
+    out = pixels(paint.extend(Picture(picture), TEXTS[0], at=(4, 8)))[0]
     assert np.array_equal(out[4:12, 8:12], picture)
     with pytest.raises(ShapeError, match="leaves"):
         paint.extend(picture, None, at=(12, 0))

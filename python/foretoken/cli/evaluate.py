@@ -16,7 +16,7 @@ from ..evaluate.clip import Clip
 from ..evaluate.report import machine
 from ..lab import painting
 from ..lab.page import page
-from ..painter.painter import Painter
+from ..painter.painter import GUIDANCE, TEMPERATURE, Painter
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     painter.add_argument("-n", "--n", type=int, default=2, metavar="N", help="pictures of each (default: 2)")
     painter.add_argument("--seed", type=int, default=0, help="of the first picture (default: 0)")
     painter.add_argument(
-        "--guidance", type=float, default=3.0, metavar="S", help="how much the text counts (default: 3)"
+        "--guidance", type=float, default=GUIDANCE, metavar="S", help="weight of the text (default: %(default)g)"
     )
-    painter.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the choice (default: 1)")
+    painter.add_argument(
+        "--temperature", type=float, default=TEMPERATURE, metavar="T", help="of the choice (default: %(default)g)"
+    )
     painter.add_argument("--json", action="store_true", help="write the figures as one JSON object")
 
 

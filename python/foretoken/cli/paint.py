@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InvalidArgument
 from ..generation import Generation
-from ..painter.painter import Painter
+from ..painter.painter import GUIDANCE, TEMPERATURE, Painter
 from ..painter.picture import Picture
 from ..rules import Order
 from ..sampler import Sampler
@@ -37,10 +37,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="forwards; 1 is all at once, 0 one for each patch (default: 8)",
     )
     parser.add_argument(
-        "--guidance", type=float, default=3.0, metavar="S", help="how much the text counts (default: 3)"
+        "--guidance", type=float, default=GUIDANCE, metavar="S", help="weight of the text (default: %(default)g)"
     )
     parser.add_argument("--negative", metavar="TEXT", help="what to get away from")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the choice (default: 1)")
+    parser.add_argument(
+        "--temperature", type=float, default=TEMPERATURE, metavar="T", help="of the choice (default: %(default)g)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed paints the same (default: 0)")
     parser.add_argument(
         "-n", "--n", type=int, default=1, metavar="N", help="how many pictures, side by side (default: 1)"

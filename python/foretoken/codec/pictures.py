@@ -26,7 +26,7 @@ def read(picture: Any, *, max_pixels: int = MOST_PIXELS) -> np.ndarray:
 
     Args:
         picture: a path, a picture of Pillow, or a uint8 array or tensor (height, width) or (height, width, channels)
-            with 1, 3 or 4 channels.
+            with 1, 3 or 4 channels, or what says that it is one (`__array__`).
         max_pixels: how many a file may have; read off its header before anything is decoded.
 
     Returns:
@@ -44,6 +44,8 @@ def read(picture: Any, *, max_pixels: int = MOST_PIXELS) -> np.ndarray:
     """
     if isinstance(picture, torch.Tensor):
         picture = picture.detach().cpu().numpy()
+    elif hasattr(picture, "__array__") and not hasattr(picture, "getbands"):  # a painter's Picture, say
+        picture = np.asarray(picture)
     if isinstance(picture, np.ndarray):
         return _opaque(picture)
     if isinstance(picture, (str, os.PathLike)):

@@ -14,7 +14,7 @@ from ..evaluate.characters import CharacterJudge
 from ..evaluate.clip import Clip
 from ..evaluate.distance import frechet, kernel_distance
 from ..evaluate.neighbours import copied, coverage, diversity
-from ..painter.painter import Painter
+from ..painter.painter import GUIDANCE, TEMPERATURE, Painter
 from ..recipes import captions
 from ..recipes.captions import Caption
 from ..rules import Order, SampledConfidence
@@ -101,8 +101,8 @@ def run(
     count: int = 100,
     n: int = 2,
     seed: int = 0,
-    guidance: float = 3.0,
-    temperature: float = 1.0,
+    guidance: float = GUIDANCE,
+    temperature: float = TEMPERATURE,
     note: Callable[[str], None] = lambda _: None,
 ) -> list[Task]:
     """An experiment for each kind of picture.
