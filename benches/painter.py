@@ -23,7 +23,7 @@ import torch
 import foretoken as ft
 from benches import _common
 from foretoken.evaluate.report import Report, Table, asked, joined
-from foretoken.rules import Order
+from foretoken.lab.contenders import one_by_one
 from tests.painters import TEXTS, tiny_painter
 
 PROMPTS = (
@@ -67,7 +67,7 @@ def costs(painter: ft.Painter, prompts: Sequence[str], repeats: int) -> tuple[Re
     """Forwards and milliseconds of each way, the median of repeats."""
     ways: dict[str, Any] = {"one shot": ft.OneShot()}
     ways |= {f"{count} steps": painter.steps(count) for count in (2, 4, 8, 16)}
-    ways["one patch after another"] = ft.Masked(None, count=1, select=Order(range))
+    ways["one patch after another"] = one_by_one()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     forwards = {}
     for repeat in range(repeats):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .errors import CheckpointError, InvalidArgument
 
 Config = TypeVar("Config")
+Module = TypeVar("Module", bound=nn.Module)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _LARGEST_HEADER = 2**24
@@ -184,6 +185,34 @@ def load_module(module: nn.Module, folder: Path) -> None:
     tensors = read_tensors(folder / WEIGHTS)
     refuse_misfits(tensors, {name: tuple(tensor.shape) for name, tensor in wanted.items()}, folder / WEIGHTS)
     module.load_state_dict(tensors)
+
+
+def load_model(folder: Path, kind: str, config: type[Config], module: Callable[[Config], Module]) -> Module:
+    """The module of a folder with a model of a shape of our own; weights become float32.
+
+    Args:
+        folder: with config.json and model.safetensors.
+        kind: what its configuration must say under "model".
+        config: the dataclass of all other keys.
+        module: what makes a module of that.
+
+    Raises:
+        CheckpointError: a file is missing or broken, or holds another kind of model.
+    """
+    raw = read_object(folder / CONFIG)
+    if (found := raw.pop("model", None)) != kind:
+        raise CheckpointError(f"{folder / CONFIG}: model is {found!r}, expected {kind!r}")
+    shape = configured(config, raw, folder / CONFIG)
+    with torch.random.fork_rng(devices=[]):  # the first weights are random; the caller's randomness is not ours
+        made = module(shape)
+    load_module(made, folder)
+    return made
+
+
+def save_model(folder: Path, kind: str, config: Any, tensors: Mapping[str, Tensor], *, dtype: torch.dtype) -> None:
+    """Write a folder that `load_model` reads; see `write_tensors` for what `dtype` may be."""
+    write_tensors(folder / WEIGHTS, tensors, dtype=dtype)
+    write_object(folder / CONFIG, {"model": kind, **dataclasses.asdict(config)})
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 import foretoken as ft
 from foretoken.errors import ArgumentTypeError, CheckpointError, InvalidArgument, LimitExceeded
 from foretoken.painter.adapter import Adapter, checksum, rounded
+from tests.painters import written
 
-from .test_painter import pixels, written
+from .test_painter import pixels
 
 WEIGHT = "layers.1.mlp.up_proj.weight"
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "foretoken"
 # protocol and what the protocol speaks of, which say what others must offer and so lie below all who offer it; and
 # for the layers of the Llama, of which a drafter's own are made, too.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "files"),
     ("canvas", "rules", "schedules", "halton"),
     ("trace",),
     ("generation",),

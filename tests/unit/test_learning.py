@@ -15,9 +15,10 @@ from foretoken.errors import ArgumentTypeError, ForetokenError, InvalidArgument,
 from foretoken.painter import shown
 from foretoken.painter.learning import Learned
 from foretoken.painter.stages import Inversion, LowRank
+from tests.painters import written
 
 from .test_adapter import bits, reader
-from .test_painter import pixels, written
+from .test_painter import pixels
 
 STAGES: dict[str, Any] = {
     "inversion": Inversion(steps=40, rate=0.5),

@@ -7,16 +7,14 @@ a page with the table and the first pictures, which nobody picked.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from ..errors import InvalidArgument
 from ..evaluate.clip import Clip
-from ..evaluate.report import machine
 from ..lab import painting
-from ..lab.page import page
 from ..painter.painter import GUIDANCE, TEMPERATURE, Painter
+from .lab import check_page, finish
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +41,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run this command."""
-    if options.out.suffix != ".html":
-        raise InvalidArgument(f"{options.out} is no page: let --out end in .html")
+    check_page(options.out)
     if options.captions < 8 or options.n < 1:
         raise InvalidArgument(
             f"{options.captions} captions, {options.n} pictures of each: give 8 or more, and 1 or more"
@@ -55,14 +52,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed, guidance=options.guidance, temperature=options.temperature,
         note=lambda what: print(what, file=sys.stderr, flush=True),
     )  # fmt: skip
-    made = machine()
-    title = f"How well does {options.painter} paint?"
-    intro = "Captions that were never trained on, painted in every way by one model, beside real pictures."
-    options.out.write_text(page(tasks, made, title=title, intro=intro), encoding="utf-8")
-    if options.json:
-        results = {task.title: task.results() for task in tasks}
-        print(json.dumps({"out": str(options.out), "results": results, "machine": made}, ensure_ascii=False))
-        return
-    for task in tasks:
-        print(task.table(), end="\n\n")
-    print(options.out)
+    finish(
+        tasks, options, title=f"How well does {options.painter} paint?",
+        intro="Captions that were never trained on, painted in every way by one model, beside real pictures.",
+    )  # fmt: skip

@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InvalidArgument
 from ..evaluate.report import machine
 from ..lab import multimodality
 from ..lab.page import page
+from ..lab.task import Task
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +44,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run this command."""
-    if options.out.suffix != ".html":
-        raise InvalidArgument(f"{options.out} is no page: let --out end in .html")
+    check_page(options.out)
     for name in ("meanings", "inputs"):
         if getattr(options, name) < 1:
             raise InvalidArgument(f"{name} is {getattr(options, name)}: give 1 or more")
@@ -52,12 +53,22 @@ def run(options: argparse.Namespace) -> None:
         temperature=options.temperature,
         note=lambda what: print(what, file=sys.stderr, flush=True),
     )  # fmt: skip
-    made = machine()
-    written = page(
-        tasks, made, title="Several right answers",
+    finish(
+        tasks, options, title="Several right answers",
         intro="What happens when all units are chosen at once and more than one answer is right, and what cures it.",
     )  # fmt: skip
-    options.out.write_text(written, encoding="utf-8")
+
+
+def check_page(out: Path) -> None:
+    """Refuse a file that a browser would not take for a page."""
+    if out.suffix != ".html":
+        raise InvalidArgument(f"{out} is no page: let --out end in .html")
+
+
+def finish(tasks: Sequence[Task], options: argparse.Namespace, *, title: str, intro: str) -> None:
+    """Write the page of some experiments, and their figures to standard output."""
+    made = machine()
+    options.out.write_text(page(tasks, made, title=title, intro=intro), encoding="utf-8")
     if options.json:
         results = {task.title: task.results() for task in tasks}
         print(json.dumps({"out": str(options.out), "results": results, "machine": made}, ensure_ascii=False))

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import CheckpointError, InvalidArgument, ShapeError
+from ..errors import InvalidArgument, ShapeError
 from ..model.llama import LlamaConfig, SwiGLU, rotate
-from ..weights import CONFIG, WEIGHTS, configured, load_module, read_object, write_object, write_tensors
+from ..weights import load_model, save_model
 
 KIND = "block drafter"
 LONGEST = 64
@@ -265,20 +265,12 @@ def load_block(folder: Path) -> BlockModule:
     Raises:
         CheckpointError: a file is missing or broken, is of another kind, or weights and configuration do not fit.
     """
-    raw = read_object(folder / CONFIG)
-    if (kind := raw.pop("model", None)) != KIND:
-        raise CheckpointError(f"{folder / CONFIG}: model is {kind!r}; a block drafter's says {KIND!r}")
-    config = configured(BlockConfig, raw, folder / CONFIG)
-    with torch.random.fork_rng(devices=[]):
-        module = BlockModule(config)
-    load_module(module, folder)
-    return module.requires_grad_(requires_grad=False)
+    return load_model(folder, KIND, BlockConfig, BlockModule).requires_grad_(requires_grad=False)
 
 
 def save_block(module: BlockModule, folder: Path) -> None:
     """Write configuration and weights, in bfloat16."""
-    write_tensors(folder / WEIGHTS, dict(module.named_parameters()), dtype=torch.bfloat16)
-    write_object(folder / CONFIG, {"model": KIND, **dataclasses.asdict(module.config)})
+    save_model(folder, KIND, module.config, dict(module.named_parameters()), dtype=torch.bfloat16)
 
 
 def check_target(config: BlockConfig, *, vocab_size: int, hidden_size: int) -> None:

@@ -157,11 +157,7 @@ class Clip:
         own = np.array([different.index(text) for text in texts])
         seen, said = self.images(pictures), self.texts(different)
         _same_number(seen, own)
-        cosines, random, first = seen @ said.T, np.random.default_rng(seed), []
-        for line, mine in enumerate(own):
-            others = random.choice(len(different) - 1, among - 1, replace=False)
-            first.append(cosines[line, mine] > cosines[line, others + (others >= mine)].max())
-        return float(np.mean(first))
+        return first_among(seen @ said.T, own, among=among, seed=seed)
 
     def labels(self, pictures: Iterable[Any], names: Sequence[str]) -> np.ndarray:
         """How probable each of some texts is for each picture, if one of them is right: (n, names) float64.
@@ -174,6 +170,26 @@ class Clip:
         logits = self.towers.scale * (self.images(pictures) @ self.texts(names).T).astype(np.float64)
         chances = np.exp(logits - logits.max(axis=1, keepdims=True))
         return chances / chances.sum(axis=1, keepdims=True)
+
+
+def first_among(cosines: np.ndarray, own: np.ndarray, *, among: int, seed: int = 0) -> float:
+    """The share of pictures whose own text comes first among so many, the others drawn at random.
+
+    Args:
+        cosines: (n, m) of pictures with texts that differ.
+        own: (n,) which text is that of each.
+        among: candidates, in [2, m].
+        seed: of the draw.
+
+    Example:
+        >>> first_among(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]), among=2)
+        0.5
+    """
+    random, first = np.random.default_rng(seed), []
+    for line, mine in enumerate(own):
+        others = random.choice(cosines.shape[1] - 1, among - 1, replace=False)
+        first.append(cosines[line, mine] > cosines[line, others + (others >= mine)].max())
+    return float(np.mean(first))
 
 
 def area_under_curve(matched: np.ndarray, mismatched: np.ndarray) -> float:

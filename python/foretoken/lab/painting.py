@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..evaluate.characters import CharacterJudge
-from ..evaluate.clip import Clip
+from ..evaluate.clip import Clip, first_among
 from ..evaluate.distance import frechet, kernel_distance
 from ..evaluate.neighbours import copied, coverage, diversity
 from ..painter.painter import GUIDANCE, TEMPERATURE, Painter
 from ..recipes import captions
 from ..recipes.captions import Caption
-from ..rules import Order, SampledConfidence
+from ..rules import SampledConfidence
 from ..sampler import Sampler
 from ..strategy.cascade import Cascade, Stage, every, rest
 from ..strategy.masked import Masked
 from ..strategy.oneshot import OneShot
+from .contenders import one_by_one
 from .task import Outcome, Task
 
 CANDIDATES = 100
@@ -61,7 +62,7 @@ def ways(painter: Painter, *, guidance: float, temperature: float) -> list[Way]:
         found.append(Way("8 steps, shared z", painter.steps(8), {**common, "imagine": True}))
     condensed = Cascade([Stage(every(4), Masked(8)), Stage(rest, Masked(2))])
     found.append(Way("every 4th in 8 steps, rest in 2", condensed, common))
-    found.append(Way("one patch after another", Masked(None, count=1, select=Order(range)), common, slow=True))
+    found.append(Way("one patch after another", one_by_one(), common, slow=True))
     return found
 
 
@@ -154,7 +155,7 @@ def _truth(
 
 def _through(painter: Painter, pictures: np.ndarray) -> np.ndarray:
     """Pictures as they come back from the codec: its errors are not the painter's."""
-    return np.stack([painter.codec.decode(painter.codec.encode(picture)) for picture in pictures])
+    return painter.codec.decode_batch(painter.codec.encode_batch(pictures))
 
 
 def measure(
@@ -171,6 +172,7 @@ def measure(
     """One experiment; arguments as for `run`."""
     texts = [str(caption) for caption in truth.said]
     words, real = clip.texts(texts), clip.images(truth.pictures)
+    among = min(CANDIDATES, len(texts))
     matched = float((real * words).sum(axis=1).mean())
     shifted = float(np.mean([(real * np.roll(words, k, axis=0)).sum(axis=1).mean() for k in range(1, len(words))]))
     outcomes = []
@@ -184,7 +186,7 @@ def measure(
         figures: dict[str, float | None] = {
             "CLIP score": score,
             "share of the way": (score - shifted) / (matched - shifted),
-            f"first of {min(CANDIDATES, len(texts))}": _first(features, words, asked, seed),
+            f"first of {among}": first_among(features @ words.T, asked, among=among, seed=seed),
             "Fréchet": frechet(features, real),
             "kernel": kernel_distance(features, real),
             **coverage(real, features)._asdict(),
@@ -229,27 +231,17 @@ def _beside(steps: dict[str, float | None], slow: dict[str, float | None]) -> tu
 
 def _real(truth: Truth, clip: Clip, real: np.ndarray, words: np.ndarray, seed: int) -> dict[str, float | None]:
     """The row of real pictures, beside other real ones: what a perfect painter would have."""
-    others = clip.images(truth.others)
+    others, among = clip.images(truth.others), min(CANDIDATES, len(real))
     return {
         "CLIP score": float((real * words).sum(axis=1).mean()),
         "share of the way": 1.0,
-        f"first of {min(CANDIDATES, len(real))}": _first(real, words, np.arange(len(real)), seed),
+        f"first of {among}": first_among(real @ words.T, np.arange(len(real)), among=among, seed=seed),
         "Fréchet": frechet(others, real),
         "kernel": kernel_distance(others, real),
         **coverage(real, others)._asdict(),
         **truth.right(truth.pictures, np.arange(len(real))),
         "copied": copied(truth.seen, real, others),
     }
-
-
-def _first(features: np.ndarray, words: np.ndarray, asked: np.ndarray, seed: int) -> float:
-    """How often the right caption comes first among others drawn at random, pictures of the same text left out."""
-    random, right = np.random.default_rng(seed), 0
-    for feature, place in zip(features, asked, strict=True):
-        others = np.delete(np.arange(len(words)), place)
-        others = random.permutation(others)[: CANDIDATES - 1]
-        right += bool((words[others] @ feature).max(initial=-1.0) < words[place] @ feature)
-    return right / len(features)
 
 
 def _painted(painter: Painter, texts: Sequence[str], way: Way, n: int, seed: int) -> tuple[np.ndarray, float, float]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import CheckpointError, InvalidArgument
-from ..weights import CONFIG, WEIGHTS, configured, load_module, read_object, write_object, write_tensors
+from ..errors import InvalidArgument
+from ..weights import load_model, save_model
 from .llama import Block, LlamaConfig, rotary_tables
 
 KIND = "clip"
@@ -184,17 +184,9 @@ def load_clip(folder: Path) -> ClipModule:
     Raises:
         CheckpointError: a file is missing or broken, or holds another kind of model.
     """
-    raw = read_object(folder / CONFIG)
-    if (kind := raw.pop("model", None)) != KIND:
-        raise CheckpointError(f"{folder / CONFIG}: model is {kind!r}, expected {KIND!r}")
-    config = configured(ClipConfig, raw, folder / CONFIG)
-    with torch.random.fork_rng(devices=[]):  # the first weights are random; the caller's randomness is not ours
-        module = ClipModule(config)
-    load_module(module, folder)
-    return module
+    return load_model(folder, KIND, ClipConfig, ClipModule)
 
 
 def save_clip(module: ClipModule, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write a folder that `load_clip` reads; see `write_tensors` for what `dtype` may be."""
-    write_tensors(folder / WEIGHTS, module.state_dict(), dtype=dtype)
-    write_object(folder / CONFIG, {"model": KIND, **dataclasses.asdict(module.config)})
+    """Write a folder that `load_clip` reads; see `weights.write_tensors` for what `dtype` may be."""
+    save_model(folder, KIND, module.config, module.state_dict(), dtype=dtype)

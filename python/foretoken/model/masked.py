@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..canvas import UNKNOWN
-from ..errors import CheckpointError, InvalidArgument, LimitExceeded
+from ..errors import InvalidArgument, LimitExceeded
 from ..shipped import folder_of
-from ..weights import CONFIG, WEIGHTS, configured, load_module, read_object, write_object, write_tensors
+from ..weights import load_model, save_model
 from .llama import Block, LlamaConfig, rotary_tables
 
 KIND = "masked"
@@ -263,17 +263,9 @@ def load_masked(folder: Path) -> MaskedModule:
     Raises:
         CheckpointError: a file is missing or broken, or holds another kind of model.
     """
-    raw = read_object(folder / CONFIG)
-    if (kind := raw.pop("model", None)) != KIND:
-        raise CheckpointError(f"{folder / CONFIG}: model is {kind!r}, expected {KIND!r}")
-    config = configured(MaskedConfig, raw, folder / CONFIG)
-    with torch.random.fork_rng(devices=[]):  # the first weights are random; the caller's randomness is not ours
-        module = MaskedModule(config)
-    load_module(module, folder)
-    return module
+    return load_model(folder, KIND, MaskedConfig, MaskedModule)
 
 
 def save_masked(module: MaskedModule, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write a folder that `load_masked` reads; see `write_tensors` for what `dtype` may be."""
-    write_tensors(folder / WEIGHTS, module.state_dict(), dtype=dtype)
-    write_object(folder / CONFIG, {"model": KIND, **dataclasses.asdict(module.config)})
+    """Write a folder that `load_masked` reads; see `weights.write_tensors` for what `dtype` may be."""
+    save_model(folder, KIND, module.config, module.state_dict(), dtype=dtype)

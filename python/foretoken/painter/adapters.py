@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -99,14 +100,17 @@ class Adapters:
         prompts: whose names the adapters join.
 
     Attributes:
-        painter: checksum of the model's weights.
         reading: what reads rows with all that is on.
     """
 
     def __init__(self, model: MaskedLlama, prompts: Prompts) -> None:
         self._model, self._prompts = model, prompts
-        self.painter = checksum(model.module)
         self.reading = Named(model, {})
+
+    @functools.cached_property
+    def painter(self) -> str:
+        """Checksum of the model's own weights, which never change; only adapters ask for it."""
+        return checksum(self._model.module)
 
     @property
     def names(self) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..codec.png import png
+from ..files import whole
 
 
 class Picture:
@@ -49,10 +49,5 @@ class Picture:
         Raises:
             OSError: the file cannot be written.
         """
-        target = Path(path)
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
+        with whole(path) as part:
             part.write_bytes(png(self.enlarged(times).pixels))
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ Products are taken in bfloat16, as in the recipe of patches.
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InvalidArgument
+from ..files import whole
 from ..model.checkpoint import TOKENIZER
 from ..model.clip import ClipConfig, ClipModule, save_clip
 from . import pairs, run
@@ -119,9 +119,8 @@ class Run(run.Run[ClipRecipe, ClipModule]):
     def export(self, folder: Path) -> None:
         """Write the model as a checkpoint folder that `evaluate.Clip` reads; weights in eight bits."""
         save_clip(self.module, folder, dtype=torch.int8)
-        part = folder / "tokenizer.part"
-        part.write_bytes((self.out / TOKENIZER).read_bytes())
-        os.replace(part, folder / TOKENIZER)
+        with whole(folder / TOKENIZER) as part:
+            part.write_bytes((self.out / TOKENIZER).read_bytes())
 
 
 def contrast(cosines: Tensor, true: Tensor, scale: Tensor) -> Tensor:

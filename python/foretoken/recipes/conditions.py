@@ -27,9 +27,7 @@ LONGEST_LINE = 40
 LONGEST_TAKE = 50
 """Frames of a spoken digit, one second; what is behind is left out."""
 
-STYLES = (
-    "blob", "blob2017", "emojione", "fluent-3d", "fluent-color", "fluent-contrast", "fluent-flat", "noto", "twemoji",
-)  # fmt: skip
+STYLES = tuple(captions.STYLES)
 GROUPS = (
     "", "Activities", "Animals & Nature", "Component", "Flags", "Food & Drink", "Objects", "People & Body",
     "Smileys & Emotion", "Symbols", "Travel & Places",

@@ -8,7 +8,6 @@ Products are taken in bfloat16, as in the recipe of patches.
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from ..canvas import UNKNOWN, pad
 from ..errors import InvalidArgument
+from ..files import whole
 from ..model.checkpoint import save_llama
 from ..model.llama import LlamaConfig, LlamaModule
 from ..model.masked import MaskedConfig, MaskedModule, load_masked, save_masked
@@ -245,9 +245,8 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
         if self.config.source == "captions":
             write_object(folder / PAINTER, {"codec": self.config.codec, "positions": captions.POSITIONS})
         for file in self.out.glob("tokenizer.json"):
-            part = folder / "tokenizer.part"
-            part.write_bytes(file.read_bytes())
-            os.replace(part, folder / file.name)
+            with whole(folder / file.name) as part:
+                part.write_bytes(file.read_bytes())
 
 
 def _padded(rows: list[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ..canvas import Stats, Step
+from ..files import whole
 from .page import Page
 
 
@@ -75,13 +75,8 @@ class Trace:
         Raises:
             OSError: the file cannot be written.
         """
-        target = Path(path)
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
+        with whole(path) as part:
             part.write_text(self.to_html(), encoding="utf-8", newline="\n")
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
 
     def _repr_html_(self) -> str:
         return self._page().fragment()

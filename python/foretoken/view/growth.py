@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import InvalidArgument, MissingExtra
+from ..files import whole
 from ..generation import Generation
 from ..model.attention import attention
 from ..painter.painter import Painter
@@ -141,13 +141,8 @@ def gif(painter: Painter, out: Generation, path: str | os.PathLike[str], *, time
     frames = [Image.fromarray(each.picture.enlarged(times).pixels) for each in begun[:: max(1, len(begun) // 64)]]
     frames.append(Image.fromarray(Picture(out.rows[row].signal.pixels).enlarged(times).pixels))
     each = max(20, 2000 // len(frames))
-    target = Path(path)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
+    with whole(path) as part:
         frames[0].save(
             part, format="GIF", save_all=True, append_images=frames[1:], duration=[each] * (len(frames) - 1) + [1500],
             loop=0,
         )  # fmt: skip
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
