@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from foretoken.model.llama import LlamaConfig, parameter_shapes
+from foretoken.model.llama_config import LlamaConfig, parameter_shapes
 
 ONE_BILLION = LlamaConfig(
     vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,

@@ -15,7 +15,8 @@ from benches import _llama_cpp
 from foretoken.evaluate import speed
 from foretoken.evaluate.report import Report, Table
 from foretoken.model.checkpoint import load_llama
-from foretoken.model.llama import LlamaModule, parameter_shapes
+from foretoken.model.llama import LlamaModule
+from foretoken.model.llama_config import parameter_shapes
 
 DTYPES = (torch.float32, torch.bfloat16, torch.int8)
 WIDTHS = (1, 4, 8, 16)

@@ -33,7 +33,8 @@ from benches import _common, _costs, _costs_plot
 from benches._costs import Line
 from foretoken.canvas import Canvas
 from foretoken.evaluate.report import Report, Table, joined
-from foretoken.model.llama import LlamaConfig, LlamaModule
+from foretoken.model.llama import LlamaModule
+from foretoken.model.llama_config import LlamaConfig
 
 WINDOW = 32  # neighbouring units whose median is the time of one
 DAY = 86_400

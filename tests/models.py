@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from foretoken.drafter.protocol import Draft, DraftRequest
-from foretoken.model.llama import LlamaConfig, LlamaModule
+from foretoken.model.llama import LlamaModule
+from foretoken.model.llama_config import LlamaConfig
 from foretoken.model.llama_session import Llama
 
 

@@ -29,7 +29,8 @@ from foretoken.errors import (
     ShapeError,
 )
 from foretoken.model.checkpoint import load_llama, save_llama
-from foretoken.model.llama import LlamaConfig, LlamaModule
+from foretoken.model.llama import LlamaModule
+from foretoken.model.llama_config import LlamaConfig
 from foretoken.model.protocol import CausalModel, DraftingSession
 from tests.models import random_drafter, tiny_llama
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foretoken.errors import InvalidArgument, LimitExceeded
-from foretoken.model.llama import LlamaConfig, LlamaModule, parameter_shapes, rotary_tables, rotate
+from foretoken.model.llama import LlamaModule, rotary_tables, rotate
+from foretoken.model.llama_config import LlamaConfig, parameter_shapes
 from foretoken.model.llama_session import Llama, LlamaSession
 from foretoken.model.product import FEW, Product
 from foretoken.model.protocol import CausalModel

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from foretoken.errors import CheckpointError, InvalidArgument
-from foretoken.model.llama import LlamaConfig
+from foretoken.model.llama_config import LlamaConfig
 from tests.unit.test_llama import config
 
 INTEGERS = [field.name for field in dataclasses.fields(LlamaConfig) if field.type == "int"]

@@ -31,6 +31,15 @@ def test_orthogonalised_updates_have_singular_values_near_one(shape: tuple[int, 
     assert (cosine / norms > 0.97).all()
 
 
+def test_half_the_digits_orthogonalise_as_well() -> None:
+    updates = torch.randn(2, 6, 20)
+    whole, halves = orthogonalise(updates), orthogonalise(updates, dtype=torch.bfloat16)
+    assert halves.dtype == torch.float32
+    # Singular values near one are not drawn to it: what is compared are the directions.
+    assert ((whole * halves).sum(dim=(-2, -1)) / (whole.norm(dim=(-2, -1)) * halves.norm(dim=(-2, -1))) > 0.999).all()
+    assert (halves - whole).abs().max() > 0  # they are halves
+
+
 def test_no_update_is_no_update() -> None:
     assert orthogonalise(torch.zeros(2, 3, 4)).abs().max() == 0
 

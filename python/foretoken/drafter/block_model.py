@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InvalidArgument, ShapeError
-from ..model.llama import LlamaConfig, SwiGLU, rotate
+from ..model.llama import SwiGLU, rotate
+from ..model.llama_config import LlamaConfig
 from ..weights import load_model, save_model
 
 KIND = "block drafter"

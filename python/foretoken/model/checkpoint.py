@@ -9,7 +9,8 @@ import torch
 
 from ..errors import CheckpointError, InvalidArgument
 from ..weights import CONFIG, WEIGHTS, read_tensors, refuse_misfits, write_tensors
-from .llama import LlamaConfig, LlamaModule, parameter_shapes
+from .llama import LlamaModule
+from .llama_config import LlamaConfig, parameter_shapes
 
 TOKENIZER = "tokenizer.json"
 

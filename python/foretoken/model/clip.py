@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from ..errors import InvalidArgument
 from ..weights import load_model, save_model
-from .llama import Block, LlamaConfig, rotary_tables
+from .llama import Block, rotary_tables
+from .llama_config import LlamaConfig
 
 KIND = "clip"
 """What `config.json` says such a model is."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InvalidArgument, LimitExceeded
-from .llama import Block, LlamaConfig, LlamaModule
+from .llama import Block, LlamaModule
+from .llama_config import LlamaConfig
 from .llama_places import LevelPlace, RaggedPlace, causal_place, tree_place
 from .product import Product
 
@@ -26,7 +27,8 @@ class Llama:
         module: the weights; they are copied.
 
     Example:
-        >>> from foretoken.model.llama import LlamaConfig, LlamaModule
+        >>> from foretoken.model.llama import LlamaModule
+        >>> from foretoken.model.llama_config import LlamaConfig
         >>> config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=1,
         ...     num_attention_heads=2, num_key_value_heads=1, head_dim=4, max_position_embeddings=32,
         ...     rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=True, eos_token_id=(0,))

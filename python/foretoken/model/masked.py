@@ -15,7 +15,8 @@ from ..canvas import UNKNOWN
 from ..errors import InvalidArgument, LimitExceeded
 from ..shipped import folder_of
 from ..weights import load_model, save_model
-from .llama import Block, LlamaConfig, rotary_tables
+from .llama import Block, rotary_tables
+from .llama_config import LlamaConfig
 
 KIND = "masked"
 """What `config.json` says such a model is."""

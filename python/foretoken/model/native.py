@@ -13,7 +13,8 @@ from torch import Tensor
 from .. import kernels
 from ..errors import ArgumentTypeError
 from .checkpoint import load_llama
-from .llama import LlamaConfig, LlamaModule
+from .llama import LlamaModule
+from .llama_config import LlamaConfig
 
 
 class Native:

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from ..codec.text import Text
 from ..errors import CheckpointError, ForetokenError, InvalidArgument, ShapeError
 from ..model.checkpoint import TOKENIZER, load_llama, save_llama
-from ..model.llama import LlamaConfig, LlamaModule
+from ..model.llama import LlamaModule
+from ..model.llama_config import LlamaConfig
 from . import run
 from .corpus import END_OF_TEXT, split
 from .optimizer import Muon

@@ -2,7 +2,8 @@
 
 `torch.optim.Muon` orthogonalises in bfloat16, which a CPU without such units emulates: 13.6 s a step for 7 M
 parameters on two EPYC cores, where forward and backward of 4,096 tokens take 1.7 s. The same five Newton–Schulz steps
-in float32, the matrices of one shape stacked into one batched product, take 0.3 s.
+in float32, the matrices of one shape stacked into one batched product, take 0.3 s. Where the processor has such units
+(avx512_bf16) bfloat16 halves that: 0.19 against 0.09 s for 2.6 M parameters.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from torch import Tensor, nn
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(updates: Tensor, *, steps: int = 5) -> Tensor:
+def orthogonalise(updates: Tensor, *, steps: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
     """Replace each (rows, columns) matrix of a stack by about the nearest orthogonal one (Jordan et al. 2024)."""
     a, b, c = _NEWTON_SCHULZ
     tall = updates.shape[-2] > updates.shape[-1]
     x = updates.mT if tall else updates
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(updates.dtype)
 
 
 class Muon:
@@ -39,6 +40,7 @@ class Muon:
         momentum: of Muon, Nesterov's form.
         betas: of Adam.
         decay: decoupled weight decay of the matrices, a factor on the learning rate.
+        dtype: of the products that orthogonalise.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Muon:
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.95),
         decay: float = 0.1,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.momentum, self.decay = momentum, decay
+        self.momentum, self.decay, self.dtype = momentum, decay, dtype
         self.matrices: dict[str, Tensor] = {}
         self.others: dict[str, Tensor] = {}
         for name, weight in module.named_parameters():
@@ -81,7 +84,7 @@ class Muon:
                 buffer.lerp_(gradient, 1 - self.momentum)
                 updates.append(gradient.lerp(buffer, self.momentum))
             scale = rate * 0.2 * max(shape) ** 0.5
-            for name, update in zip(names, orthogonalise(torch.stack(updates)), strict=True):
+            for name, update in zip(names, orthogonalise(torch.stack(updates), dtype=self.dtype), strict=True):
                 self.matrices[name].mul_(1 - rate * self.decay).add_(update, alpha=-scale)
         self._adam.step(rate)
 

@@ -19,7 +19,8 @@ from ..canvas import UNKNOWN, pad
 from ..errors import InvalidArgument
 from ..files import whole
 from ..model.checkpoint import save_llama
-from ..model.llama import LlamaConfig, LlamaModule
+from ..model.llama import LlamaModule
+from ..model.llama_config import LlamaConfig
 from ..model.masked import MaskedConfig, MaskedModule, load_masked, save_masked
 from ..painter.painter import PAINTER
 from ..shipped import folder_of
@@ -120,7 +121,7 @@ class Run(run.Run[UnitsConfig, LlamaModule | MaskedModule]):
         if config.start:
             assert isinstance(self.module, MaskedModule)
             start.take(self.module, load_masked(folder_of(start.named(config.start, self.out))), longest[1])
-        self.optimizer = Muon(self.module)
+        self.optimizer = Muon(self.module, dtype=torch.bfloat16)
 
     def loss(self) -> Tensor:
         """Nats a unit that is asked for, and a tenth of the nats of a length."""
