@@ -70,9 +70,9 @@ def masked_painters(model: ft.MaskedLlama, untold: int) -> dict[str, Painter]:
     return painters
 
 
-def causal_painter(model: Any, units: int) -> Painter:
+def causal_painter(model: Any, units: int, *, temperature: float = 1.0) -> Painter:
     """One patch after another; ids of conditions are no patches."""
-    sampler = ft.Sampler(allowed_tokens=range(units))
+    sampler = ft.Sampler(temperature=temperature, allowed_tokens=range(units))
 
     def paint(told: np.ndarray, seeds: Sequence[int]) -> ft.Generation:
         return ft.generate(model, ft.Canvas(told), max_tokens=SIDE * SIDE, seed=seeds, sampler=sampler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from .errors import CheckpointError, InvalidArgument
+from .files import whole
 
 Config = TypeVar("Config")
 Module = TypeVar("Module", bound=nn.Module)
@@ -170,9 +170,8 @@ def write_tensors(
     else:
         kept = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(kept, part, metadata={"format": "pt", **(metadata or {})})
-    os.replace(part, path)
+    with whole(path) as part:
+        save_file(kept, part, metadata={"format": "pt", **(metadata or {})})
 
 
 def load_module(module: nn.Module, folder: Path) -> None:
@@ -256,6 +255,5 @@ def configured(kind: type[Config], raw: Mapping[str, Any], path: Path) -> Config
 def write_object(path: Path, fields: Mapping[str, Any]) -> None:
     """Write an object as a JSON file, in place of an old one only when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")

@@ -85,7 +85,7 @@ def test_one_unit_is_asked_for_even_of_the_shortest_body() -> None:
 
 
 def test_a_masked_model_learns_that_answers_hang_together(tmp_path: Path) -> None:
-    model = ft.MaskedLlama(trained(tmp_path, latents=2, steps=(600,), rate=0.01))
+    model = ft.MaskedLlama(trained(tmp_path, latents=2, hidden_size=32, steps=(600,), rate=0.003))
     right = {(1, 2, 3, 4), (4, 3, 2, 1)}
 
     def valid(strategy: Any, front: int) -> float:

@@ -10,7 +10,6 @@ no block can see another, however much they overlap.
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +23,7 @@ from ..canvas import Canvas
 from ..codec.text import Text
 from ..drafter.block_model import BlockConfig, BlockModule, even, save_block
 from ..errors import CheckpointError, ForetokenError, InvalidArgument
+from ..files import whole
 from ..generate import generate
 from ..model.checkpoint import TOKENIZER, load_llama
 from ..model.llama import LlamaModule
@@ -192,9 +192,8 @@ class Run(run.Run[DrafterConfig, BlockModule]):
             tokens = tokens[: self.config.read]
             if self.config.written:
                 tokens = np.concatenate((tokens, self._written(tokens)))
-            part = file.with_suffix(".part.npy")
-            np.save(part, tokens)
-            os.replace(part, file)
+            with whole(file) as part, part.open("wb") as opened:
+                np.save(opened, tokens)
         try:
             return np.load(file)
         except (ValueError, EOFError) as error:

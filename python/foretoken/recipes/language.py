@@ -6,7 +6,6 @@ foretoken train tales --data DATA --out runs/tales
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from ..codec.text import Text
 from ..errors import CheckpointError, ForetokenError, InvalidArgument, ShapeError
+from ..files import whole
 from ..model.checkpoint import TOKENIZER, load_llama, save_llama
 from ..model.llama import LlamaModule
 from ..model.llama_config import LlamaConfig
@@ -128,9 +128,8 @@ def prepare(config: LanguageConfig, data: Path, out: Path) -> tuple[Tokenizer, n
         else:
             tokenizer = train_tokenizer(train, config.vocab_size)
         tokenizer.save(str(tokenizer_file))
-        part = tokens_file.with_suffix(".part.npy")
-        np.save(part, token_stream(tokenizer, train, config.seed))
-        os.replace(part, tokens_file)
+        with whole(tokens_file) as part, part.open("wb") as file:
+            np.save(file, token_stream(tokenizer, train, config.seed))
     try:
         return Text.from_file(tokenizer_file).tokenizer, np.load(tokens_file)
     except (ValueError, EOFError) as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from ..codec.prompts import Prompts
+from ..files import whole
 from . import captions, corpus
 from .captions import POSITIONS, TEXTS, Caption, Captioned
 
@@ -118,9 +118,8 @@ def all_of(data: Path) -> tuple[Pairs, Tokenizer]:
 
 def save(pairs: Pairs, path: Path) -> None:
     """Write pairs as one file, in place of an old one only when it is whole."""
-    part = path.with_name(path.stem + ".part.npz")
-    np.savez(part, **{field.name: getattr(pairs, field.name) for field in dataclasses.fields(pairs)})
-    os.replace(part, path)
+    with whole(path) as part, part.open("wb") as file:
+        np.savez(file, **{field.name: getattr(pairs, field.name) for field in dataclasses.fields(pairs)})
 
 
 def read(path: Path) -> Pairs:

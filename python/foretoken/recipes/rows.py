@@ -10,6 +10,7 @@ import numpy as np
 from ..codec.hub import load
 from ..codec.patches import Patches
 from ..errors import InvalidArgument
+from ..files import whole
 
 _NUMBERS = ("units", "vocab_size", "end", "untold", "variants")
 
@@ -38,15 +39,14 @@ class Rows:
 
 def save(rows: Rows, path: Path) -> None:
     """Write rows as one file; an older one stays until it is whole."""
-    part = path.with_suffix(".part.npz")
     fields = {name: getattr(rows, name) for name in _NUMBERS}
     flat = {
         name: np.concatenate(getattr(rows, name)) if getattr(rows, name) else np.empty(0, np.int64)
         for name in ("conditions", "bodies")
     }
     lengths = {f"{name}_lengths": np.array([len(row) for row in getattr(rows, name)]) for name in flat}
-    np.savez(part, **fields, **flat, **lengths)  # type: ignore[arg-type]
-    part.replace(path)
+    with whole(path) as part, part.open("wb") as file:
+        np.savez(file, **fields, **flat, **lengths)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> Rows:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ForetokenError, InvalidArgument
+from ..files import whole
 from ..weights import configured, read_object
 
 Progress = Callable[[int, int, float], None]
@@ -188,9 +189,8 @@ class Run(abc.ABC, Generic[Config, Module]):
         """Write down whose folder this is before anything is put there: data of another run must not be taken."""
         if note.exists() and not self.config.continues(note.read_text(encoding="utf-8")):
             raise InvalidArgument(f"{self.out} belongs to another configuration; choose another --out")
-        part = note.with_suffix(".part")
-        part.write_text(self.config.as_json(), encoding="utf-8")
-        os.replace(part, note)
+        with whole(note) as part:
+            part.write_text(self.config.as_json(), encoding="utf-8")
 
     def _restore(self) -> None:
         try:
@@ -201,9 +201,8 @@ class Run(abc.ABC, Generic[Config, Module]):
             raise CheckpointError(f"{self.state_file} is damaged: {error}; delete it to start anew") from None
         # What was logged after the checkpoint is about to be computed again, bit for bit.
         kept = self.losses.read_text().splitlines(keepends=True)[: self.step]
-        part = self.losses.with_suffix(".part")
-        part.write_text("".join(kept))
-        os.replace(part, self.losses)
+        with whole(self.losses) as part:
+            part.write_text("".join(kept))
 
     def _read_state(self) -> None:
         with safe_open(self.state_file, "pt") as file:
@@ -224,11 +223,10 @@ class Run(abc.ABC, Generic[Config, Module]):
 
     def save(self) -> None:
         """Write weights, optimiser and step as one file; the old one stays until the new one is whole."""
-        part = self.state_file.with_suffix(".part")
-        save_file(self._state(), part, metadata={"step": str(self.step), "config": self.config.as_json()})
-        with open(part, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(part, self.state_file)
+        with whole(self.state_file) as part:
+            save_file(self._state(), part, metadata={"step": str(self.step), "config": self.config.as_json()})
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
 
     def advance(self) -> float:
         """One optimiser step; returns its loss."""
