@@ -127,8 +127,8 @@ def run(
     for name in of:
         title = name.capitalize()
         note(f"{title}: real pictures")
-        truth = _truth(KINDS[name], data, painter, clip, count, n)
-        tasks.append(measure(title, truth, painter, clip, chosen, n=n, seed=seed, note=note))
+        truth_of = truth(KINDS[name], data, painter, clip, count=count, n=n)
+        tasks.append(measure(title, truth_of, painter, clip, chosen, n=n, seed=seed, note=note))
     return tasks
 
 
@@ -140,9 +140,10 @@ KINDS: dict[str, Callable[..., captions.Captioned]] = {"emoji": captions.emoji, 
 """Captioned pictures of a data folder, by kind; `held_out` says of which side."""
 
 
-def _truth(
-    make: Callable[..., captions.Captioned], data: Path, painter: Painter, clip: Clip, count: int, n: int
+def truth(
+    make: Callable[..., captions.Captioned], data: Path, painter: Painter, clip: Clip, *, count: int, n: int
 ) -> Truth:
+    """What pictures of `count` captions, `n` of each, are held beside; `make` is one of `KINDS`."""
     pictures, said = make(data, held_out=True)
     order = np.random.default_rng(0).permutation(len(said))  # the file goes style by style
     chosen, others = order[:count], order[count : count * (1 + n)]

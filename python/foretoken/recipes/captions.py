@@ -116,12 +116,15 @@ def emoji(data: Path, *, held_out: bool = False) -> Captioned:
         InvalidArgument: the file is missing.
         CheckpointError: it is damaged.
     """
+
+    def wanted(row: dict) -> bool:
+        return pictures.is_held_out(f"{row['style']}/{row['caption']}") == held_out
+
     found, captions = [], []
-    for row, picture in pictures.rows(data / "emoji64.zip"):
-        if pictures.is_held_out(f"{row['style']}/{row['caption']}") == held_out:
-            found.append(picture)
-            tags = tuple(tag for tag in row["tags"] if tag != row["caption"])
-            captions.append(Caption((row["caption"],), f"{STYLES[row['style']]} style", tags))
+    for row, picture in pictures.rows(data / "emoji64.zip", wanted):
+        found.append(picture)
+        tags = tuple(tag for tag in row["tags"] if tag != row["caption"])
+        captions.append(Caption((row["caption"],), f"{STYLES[row['style']]} style", tags))
     return np.stack(found), captions
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +63,12 @@ def opened(path: Path) -> zipfile.ZipFile:
         raise CheckpointError(f"{path} is damaged: {error}") from None
 
 
-def rows(path: Path) -> Iterator[tuple[dict, np.ndarray]]:
-    """Each row of the `.jsonl` in an archive, and its picture on white; raises what `opened` does."""
+def rows(path: Path, only: Callable[[dict], bool] = lambda row: True) -> Iterator[tuple[dict, np.ndarray]]:
+    """Each row of the `.jsonl` in an archive that is wanted, and its picture on white; raises what `opened` does."""
     with opened(path) as archive:
         try:
             name = next(name for name in archive.namelist() if name.endswith(".jsonl"))
-            described = [json.loads(line) for line in archive.read(name).decode().splitlines()]
+            described = [row for line in archive.read(name).decode().splitlines() if only(row := json.loads(line))]
             pixels = (_picture(archive.read(row["file"])) for row in described)
             yield from zip(described, pixels, strict=True)
         except (zipfile.BadZipFile, zlib.error, StopIteration, RuntimeError, LookupError, TypeError, OSError) as error:
