@@ -21,7 +21,8 @@ from benches import _common
 from foretoken.evaluate.clip import Clip
 from foretoken.evaluate.report import Report, Table, joined
 from foretoken.lab import painting
-from foretoken.lab.painting import KINDS, Way
+from foretoken.lab.painting import Way
+from foretoken.lab.real_pictures import KINDS, truth
 from foretoken.recipes.captions import Captioned
 
 SHOWN = ("CLIP score", "share of the way", "Fréchet", "recall", "diversity")
@@ -38,9 +39,9 @@ def compared(kind: str, painter: ft.Painter, clip: Clip, options: argparse.Names
             {"guidance": guidance, "sampler": ft.Sampler(temperature=temperature)})
         for guidance in options.guidance for temperature in options.temperature
     ]  # fmt: skip
-    truth = painting.truth(seen, data, painter, clip, count=options.count, n=options.n)
+    beside = truth(seen, data, painter, clip, count=options.count, n=options.n)
     task = painting.measure(
-        kind, truth, painter, clip, ways, n=options.n, note=lambda what: print(what, file=sys.stderr)
+        kind, beside, painter, clip, ways, n=options.n, note=lambda what: print(what, file=sys.stderr)
     )
     names = [name for name in SHOWN if name in task.outcomes[1].figures]
     names += [name for name in task.outcomes[1].figures if name.endswith(" right")]

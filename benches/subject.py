@@ -224,7 +224,6 @@ def characters(options: Any, data: Path, paint: ft.Painter) -> Report:
         results["subjects"].append(found)
         print(json.dumps(found), file=sys.stderr)
         if options.sheet:
-            options.sheet.mkdir(parents=True, exist_ok=True)
             (options.sheet / f"subject-{number}.png").write_bytes(png(sheet.repeat(2, axis=0).repeat(2, axis=1)))
     every: list[dict[str, Any]] = results["subjects"]
     rows = []
@@ -328,6 +327,8 @@ def main(arguments: Sequence[str] | None = None) -> Report:
         options.method = (Inversion(2), LowRank(2))
         small = {"subjects": 1, "things": 1, "others": 2, "seeds": 1, "unmoved": 2, "judged": 200, "epochs": 1}
         vars(options).update(small)
+    if options.sheet:
+        options.sheet.mkdir(parents=True, exist_ok=True)
     reports = [characters(options, data, paint)] if options.subjects else []
     reports += [things(options, data, paint)] if options.things else []
     return _common.finish(joined("subject", reports), options)

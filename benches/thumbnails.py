@@ -25,14 +25,13 @@ from torch.nn import functional as F
 
 import foretoken as ft
 from benches import _common
-from benches.painting import causal_painter
 from foretoken.codec.pixels import Pixels
 from foretoken.codec.png import png
 from foretoken.codec.prompts import Prompts
 from foretoken.evaluate.clip import Clip
 from foretoken.evaluate.distance import frechet
 from foretoken.evaluate.report import Report, Table, joined
-from foretoken.lab.painting import KINDS
+from foretoken.lab.real_pictures import KINDS, yardsticks
 from foretoken.model.checkpoint import load_llama
 from foretoken.model.llama import LlamaModule
 from foretoken.recipes import captions
@@ -52,10 +51,10 @@ def bits(module: LlamaModule, told: np.ndarray, bodies: np.ndarray) -> float:
 
 def ways(module: LlamaModule, prompts: Prompts, painter: ft.Painter, temperature: float) -> Ways:
     """Text, seed → a thumbnail, and the forwards that it took."""
-    write = causal_painter(ft.Native(module), 256, temperature=temperature)
+    model, sampler = ft.Native(module), ft.Sampler(temperature=temperature, allowed_tokens=range(256))
 
     def by_pixels(text: str, seed: int) -> tuple[np.ndarray, int]:
-        out = write(256 + prompts([text]), [seed])
+        out = ft.generate(model, ft.Canvas(256 + prompts([text])), max_tokens=256, seed=seed, sampler=sampler)
         return PIXELS.decode(out.rows[0].units[-256:], GRID), out.stats.forwards
 
     def by_patches(text: str, seed: int) -> tuple[np.ndarray, int]:
@@ -94,8 +93,7 @@ def compared(kind: str, options: Any, data: Path) -> Report:
     small = [captions.thumbnail(pictures[place]) for place in chosen]
     bodies = np.stack([PIXELS.encode(each) for each in small])
     words, real = clip.texts(texts), clip.images(enlarged(np.stack([again(each) for each in small])))
-    matched = float((real * words).sum(axis=1).mean())
-    shifted = float(np.mean([(real * np.roll(words, k, axis=0)).sum(axis=1).mean() for k in range(1, len(words))]))
+    matched, shifted = yardsticks(real, words)
     results: dict[str, Any] = {"real": {"CLIP score": matched, "mismatched": shifted}}
     results["bits a pixel"] = bits(module, 256 + prompts(texts), bodies)
     for name, way in ways(module, prompts, ft.Painter.load(options.painter), options.temperature).items():

@@ -154,6 +154,12 @@ def test_what_does_not_fit_is_refused(paint: ft.Painter, folder: Path, tmp_path:
         with pytest.raises(InvalidArgument, match="scale"):
             paint.add(made, scale)  # type: ignore[arg-type]
     narrow = Adapter("S*", "dog", made.row, {WEIGHT: (torch.ones(1, 2), torch.ones(3, 1))}, made.painter, {})
+    huge = Adapter("S*", "dog", made.row, {WEIGHT: (torch.ones(1, 10**6), torch.ones(10**6, 1))}, made.painter, {})
+    with pytest.raises(CheckpointError, match="not fit"):
+        paint.add(huge)  # whose product would take 4 TB
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(InvalidArgument, match="finite"):
+            Adapter("S*", "dog", torch.full_like(made.row, number), {}, made.painter, {})
     for wrong in (narrow, Adapter("S*", "dog", torch.ones(3), {}, made.painter, {})):
         with pytest.raises(CheckpointError, match="not fit"):
             paint.add(wrong)
@@ -198,6 +204,7 @@ def test_damaged_files_are_refused(paint: ft.Painter, tmp_path: Path) -> None:
         (said, {**tensors, "stray": torch.ones(2)}),
         (said, {**tensors, WEIGHT + ".up": torch.ones(4, 9)}),
         (said, {**tensors, "row": torch.full((16,), float("nan"))}),
+        (said, {**tensors, "row": torch.full((16,), 1e300, dtype=torch.float64)}),
     ]
     for metadata, kept in wrong:
         save_file(kept, path, metadata=metadata)

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from benches import thumbnails
-from foretoken.lab import painting
 from foretoken.model.checkpoint import save_llama
 from foretoken.model.llama import LlamaModule
 from foretoken.model.llama_config import LlamaConfig
@@ -58,8 +57,7 @@ def test_every_way_is_judged(
         said = [Caption((thing,), "flat style") for thing in ("red heart", "blue house", "green tree")]
         return np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8), said
 
-    monkeypatch.setattr(painting, "KINDS", {"emoji": emoji})
-    monkeypatch.setattr(thumbnails, "KINDS", painting.KINDS)
+    monkeypatch.setattr(thumbnails, "KINDS", {"emoji": emoji})
     folder = tmp_path / "thumbnails"
     save_llama(module, folder, dtype=torch.float32)
     (folder / "tokenizer.json").write_bytes((folder_of("painter") / "tokenizer.json").read_bytes())

@@ -10,6 +10,7 @@ import pytest
 
 from foretoken.codec.pixels import Pixels
 from foretoken.codec.prompts import NONE, Prompts
+from foretoken.errors import LimitExceeded
 from foretoken.recipes import captions
 from foretoken.recipes.captions import Caption
 
@@ -105,6 +106,10 @@ def test_a_text_is_cut_alike_whatever_its_case_and_place() -> None:
     row = prompts(["S*, walking left"])[0]
     whole = prompts(["woman, walking left"])[0].tolist()
     assert row[0] == 999
+    with pytest.raises(LimitExceeded, match="at most 12"):
+        prompts(["S* " * 5000])
+    longer = Prompts(cut, positions=12, names={"S*": 999, "S*2": 998})
+    assert longer(["S*2 S*"])[0][[0, 1]].tolist() == [998, 999]
     comma = whole.index(row[1])
     assert whole[comma : comma + 3] == row[1:4].tolist()  # behind a name as behind a word
     assert set(prompts([None])[0]) == {NONE}

@@ -271,7 +271,14 @@ def test_weights_of_transformers_that_are_none_are_refused(tmp_path: Path, judge
     huggingface(tmp_path / "whole", crop_size=30)
     with pytest.raises(CheckpointError, match="crop_size 30"):
         Clip.from_transformers(tmp_path / "whole")
+    for wrong, match in (({"rescale_factor": 0.5}, "rescale_factor"), ({"resample": [3]}, "resample \\[3\\]")):
+        (tmp_path / "whole/preprocessor_config.json").write_text(json.dumps(wrong))
+        with pytest.raises(CheckpointError, match=match):
+            Clip.from_transformers(tmp_path / "whole")
     (tmp_path / "whole/preprocessor_config.json").unlink()
+    for one in (judge, Clip.from_transformers(tmp_path / "whole")):
+        with pytest.raises(ShapeError, match="no pixels"):
+            one.images([np.zeros((0, 4, 3), dtype=np.uint8)])
     with pytest.raises(LimitExceeded, match="at most 24"):
         Clip.from_transformers(tmp_path / "whole").texts(["a" * 40])
     weights = tmp_path / "whole/model.safetensors"

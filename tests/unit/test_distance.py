@@ -24,17 +24,6 @@ def test_distances_of_halves_of_a_set_are_small_beside_those_of_another_set() ->
     assert abs(distance.kernel_distance(one, half)) < 0.1 * distance.kernel_distance(one, other)
 
 
-def test_a_judge_learns_what_pictures_are_of() -> None:
-    labels = np.stack([np.arange(90) % 3, np.arange(90) % 2], axis=1)
-    pictures = RNG.integers(0, 60, size=(90, 64, 64, 3)).astype(np.uint8)
-    pictures[np.arange(90), :, :, labels[:, 0]] += 120
-    pictures[labels[:, 1] == 1, :32] //= 2
-    judge = distance.taught(pictures[:60], labels[:60], steps=60, batch=16)
-    assert distance.right(judge, pictures[60:], labels[60:]).min() > 0.9
-    again = distance.taught(pictures[:60], labels[:60], steps=60, batch=16)
-    assert (distance.features(judge, pictures[60:]) == distance.features(again, pictures[60:])).all()
-
-
 def test_refusals() -> None:
     with pytest.raises(ShapeError, match="features"):
         distance.frechet(np.zeros((3, 2)), np.zeros((3, 4)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +59,31 @@ def test_attention_sums_to_one_and_leaves_nothing_behind(folder: Path) -> None:
     assert weights.shape == (2, 2, len(row), len(row))
     np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
     assert not paint.model.module.layers[0].self_attn._forward_pre_hooks  # type: ignore[union-attr]
+
+
+def test_attention_hears_nothing_of_other_threads(folder: Path) -> None:
+    paint = ft.Painter.load(folder)
+    row = paint.rows.rows([TEXTS[0]], np.full(16, UNKNOWN))[0]
+    expected, predict = attention(paint.model, row), paint.model.predict
+
+    def beside(canvas: np.ndarray, lengths: np.ndarray) -> Any:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(predict, canvas, lengths).result()
+        return predict(canvas, lengths)
+
+    paint.model.predict = beside  # type: ignore[method-assign]
+    assert np.array_equal(attention(paint.model, row), expected)
+
+
+def test_the_command_refuses_files_of_other_kinds_first(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for flag, name in (("--out", "a.jpg"), ("--out", "folder.png"), ("--gif", "a.png"), ("--trace", "a.txt")):
+        assert main(["paint", "a", "--model", str(folder), flag, str(tmp_path / name)]) == 1
+        assert "ends in" in capsys.readouterr().err
+    assert main(["paint", "a", "--model", str(folder), "--times", "100000000"]) == 1
+    assert "1 to 64" in capsys.readouterr().err
 
 
 def test_the_command_paints_and_shows(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,11 @@ import pytest
 import foretoken as ft
 from foretoken.cli import evaluate
 from foretoken.cli.main import main
+from foretoken.errors import InvalidArgument
 from foretoken.evaluate.characters import CharacterJudge
-from foretoken.lab import painting
-from foretoken.lab.painting import Truth, measure, ways
+from foretoken.lab import painting, real_pictures
+from foretoken.lab.painting import measure, ways
+from foretoken.lab.real_pictures import Truth, yardsticks
 from foretoken.recipes import captions
 from foretoken.recipes.captions import Caption
 from tests.painters import tiny_painter
@@ -34,9 +36,10 @@ class Colours:
 def truth(count: int = 12) -> Truth:
     random = np.random.default_rng(0)
     pictures = np.zeros((3 * count, 16, 16, 3), dtype=np.uint8)
-    pictures[::2, ..., 0] = pictures[1::2, ..., 2] = 255
+    red = np.arange(3 * count) % 3 == 0
+    pictures[red, ..., 0] = pictures[~red, ..., 2] = 255
     pictures += random.integers(0, 9, pictures.shape, dtype=np.uint8) * (pictures == 0)
-    said = [Caption(("red thing" if i % 2 == 0 else "house",), "flat style") for i in range(count)]
+    said = [Caption(("red thing" if i % 3 == 0 else "house",), "flat style") for i in range(count)]
     clip: Any = Colours()
     return Truth(pictures[:count], said, pictures[count:], clip.images(pictures))
 
@@ -63,6 +66,27 @@ def test_every_way_is_held_beside_real_pictures() -> None:
     asked = [goal[0] for goal in task.goals]
     assert "Toys, 8 steps: share of the way" in asked
     assert "Toys: time of one after another beside 8 steps" in asked
+
+
+def test_the_slow_way_is_held_beside_the_pictures_of_its_own_captions() -> None:
+    painter, clip, real = tiny_painter(), Colours(), truth()
+    task = measure("Toys", real, painter, clip, ways(painter, guidance=2, temperature=1), n=2)  # type: ignore[arg-type]
+    figures = {each.name: each.figures for each in task.outcomes}["one patch after another"]
+    words, pictures = clip.texts([str(caption) for caption in real.said])[::4], clip.images(real.pictures)[::4]
+    matched, shifted = yardsticks(pictures, words)
+    share = (figures["CLIP score"] - shifted) / (matched - shifted)  # type: ignore[operator]
+    assert figures["share of the way"] == pytest.approx(share)
+    assert (matched, shifted) != pytest.approx(tuple(task.floors.values()))
+    goal = next(each for each in task.goals if each[0] == "Toys: score of 8 steps beside one after another")
+    assert goal[3] == pytest.approx(figures["CLIP score"])
+
+
+def test_yardsticks_are_the_pairs_that_belong_together_and_all_others() -> None:
+    real, words = np.random.default_rng(0).normal(size=(2, 5, 3))
+    apart = [real[i] @ words[j] for i in range(5) for j in range(5) if i != j]
+    assert yardsticks(real, words) == pytest.approx(
+        (np.mean([a @ b for a, b in zip(real, words, strict=True)]), np.mean(apart))
+    )
 
 
 def test_characters_are_judged_by_their_attributes() -> None:
@@ -108,3 +132,15 @@ def test_the_command_writes_a_page(
     assert text.count("<img") == 36
     assert main(["evaluate", "painter", "--data", ".", "--out", "page.txt"]) == 1
     assert main(["evaluate", "painter", "--data", ".", "--captions", "2"]) == 1
+
+
+def test_more_captions_than_are_held_out_are_refused_before_anything_is_painted() -> None:
+    def make(data: Path, *, held_out: bool = False) -> captions.Captioned:
+        return np.zeros((20, 16, 16, 3), dtype=np.uint8), [Caption(("house",), "flat style")] * 20
+
+    painter, clip = tiny_painter(), Colours()
+    for count, n in ((17, 2), (20, 1), (12, 1), (8, 1)):
+        with pytest.raises(InvalidArgument, match="at most 16 of the 20"):
+            real_pictures.truth(make, Path(), painter, clip, count=count, n=n)  # type: ignore[arg-type]
+    found = real_pictures.truth(make, Path(), painter, clip, count=16, n=1)  # type: ignore[arg-type]
+    assert (len(found.pictures), len(found.others), len(found.seen)) == (16, 4, 20)

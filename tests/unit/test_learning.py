@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from PIL import Image
 
 import foretoken as ft
 from foretoken.errors import ArgumentTypeError, ForetokenError, InvalidArgument, LimitExceeded
-from foretoken.painter import shown
+from foretoken.painter import learning, shown
 from foretoken.painter.learning import Learned
 from foretoken.painter.stages import Inversion, LowRank
 from tests.painters import written
@@ -119,8 +121,10 @@ def test_images_of_any_kind(paint: ft.Painter, tmp_path: Path) -> None:
     ("given", "error", "match"),
     [
         ([], InvalidArgument, "no images"),
-        (images(1) * 100, LimitExceeded, "100 images, at most 32"),
-        (images(1)[0][:0], InvalidArgument, "no images"),
+        (images(1) * 100, LimitExceeded, "more than 32 images"),
+        (images(1)[0][None][:0], InvalidArgument, "no images"),
+        (images(1)[0], ForetokenError, "images have shape"),
+        (itertools.repeat(images(1)[0]), LimitExceeded, "more than 32 images"),
         ("picture.png", ArgumentTypeError, "put it in a list"),
         (None, ArgumentTypeError, "several pictures"),
         (["nowhere.png"], InvalidArgument, "image 0: cannot read"),
@@ -134,6 +138,19 @@ def test_no_images_or_broken_ones_are_refused(paint: ft.Painter, given: Any, err
         paint.learn("S*", given, class_word="woman", method=Inversion(steps=1))
 
 
+def test_pictures_that_pillow_has_not_read_yet_are_checked_as_files_are(paint: ft.Painter, tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with Image.open(path) as lazy, pytest.raises(InvalidArgument, match="image 0: cannot read the picture"):
+        paint.learn("S*", [lazy], class_word="woman", method=Inversion(steps=1))
+    with pytest.raises(LimitExceeded, match="more than 67108864 pixels"):
+        paint.learn("S*", [Image.new("1", (2**14, 2**14))], class_word="woman", method=Inversion(steps=1))
+    Image.new("RGB", (4, 4)).save(tmp_path / "page.eps")
+    with pytest.raises(InvalidArgument, match="cannot read"):
+        paint.learn("S*", [tmp_path / "page.eps"], class_word="woman", method=Inversion(steps=1))
+
+
 @pytest.mark.parametrize(
     ("name", "match"),
     [
@@ -144,9 +161,14 @@ def test_no_images_or_broken_ones_are_refused(paint: ft.Painter, given: Any, err
         (7, "1 to 64 characters"),
         ("x" * 65 + "*", "1 to 64 characters"),
         ("woman", "a word like any other"),
+        ("t-shirt", "a word like any other"),
+        ("3d", "a word like any other"),
+        ("n,", "a word like any other"),
+        ("o'clock", "a word like any other"),
         ("sks", "a word like any other"),
         ("2017", "a word like any other"),
-        (",", "part of"),
+        (",", "a word like any other"),
+        ("*", "part of"),
     ],
 )
 def test_names_that_are_words_are_refused(paint: ft.Painter, name: Any, match: str) -> None:
@@ -170,6 +192,9 @@ def test_other_arguments_are_checked(paint: ft.Painter) -> None:
         ({"captions": ["a S*", 3]}, "caption 1 must be a text"),
         ({"captions": "a S*"}, "a text for each"),
         ({"others": "a"}, "several texts"),
+        ({"others": ["a S* house"]}, "without 'S\\*'"),
+        ({"others": ["a"] * 65}, "at most 64"),
+        ({"class_word": "<|endoftext|>"}, "says nothing"),
         ({"batch": 0}, "batch"),
         ({"seed": -1}, "seed"),
         ({"prior": -1}, "prior"),
@@ -182,6 +207,30 @@ def test_other_arguments_are_checked(paint: ft.Painter) -> None:
     for stage, options in ((Inversion, {"steps": 0}), (LowRank, {"rank": 65}), (LowRank, {"rate": float("nan")})):
         with pytest.raises(InvalidArgument, match=next(iter(options))):
             stage(**options)  # type: ignore[arg-type]
+
+
+def test_every_text_that_is_to_stay_is_painted(paint: ft.Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+
+    class Prior(learning._Prior):
+        def __init__(self, module: Any, rows: Any, texts: Any, seed: int) -> None:
+            super().__init__(module, rows, texts, seed)
+            told.append((len(self.ids), len(texts)))
+
+    monkeypatch.setattr(learning, "_Prior", Prior)
+    others = [f"blue house {number}" for number in range(40)]
+    paint.learn("S*", images(), class_word="woman", method=LowRank(steps=1), others=others)
+    assert told == [(43, 43)]  # and "woman", "a woman", and nothing
+
+
+def test_it_learns_where_the_caller_takes_no_gradients(paint: ft.Painter) -> None:
+    learnt = []
+    for outside in (contextlib.nullcontext, torch.no_grad, torch.inference_mode):
+        with outside():
+            learnt.append(paint.learn("S*", images(), class_word="woman", method=LowRank(steps=2), seed=1))
+    for other in learnt[1:]:
+        assert torch.equal(other.row, learnt[0].row)
+        assert all(torch.equal(other.change(name), learnt[0].change(name)) for name in learnt[0].pairs)
 
 
 def test_progress_may_stop_it(paint: ft.Painter) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import foretoken as ft
+from foretoken.canvas import UNKNOWN
 from foretoken.errors import ArgumentTypeError, CheckpointError, InvalidArgument, LimitExceeded, ShapeError
 from foretoken.errors import UnsupportedModel as Unsupported
 from foretoken.painter.picture import Picture
 from foretoken.painter.preview import Preview
+from foretoken.painter.rows import filled
 from foretoken.rules import Order
 from foretoken.strategy.cascade import Cascade, Stage, every, rest
 from foretoken.weights import write_object
@@ -87,6 +89,31 @@ def test_what_is_kept_stays_to_the_last_bit(paint: ft.Painter) -> None:
     assert not changed.any()
 
 
+def test_what_lies_under_the_mask_counts_for_nothing(paint: ft.Painter) -> None:
+    """An encoder of 3 × 3 looks across the edge of the mask."""
+    one = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    mask = np.zeros((16, 16), dtype=bool)
+    mask[:8] = True
+    other = np.where(mask[..., None], 255 - one, one)
+    kept = [paint.rows.encode(each, paint.rows.patches_of(mask)) for each in (one, other)]
+    assert np.array_equal(*kept)
+    assert (kept[0] == UNKNOWN).sum() == 8
+    assert not np.array_equal(*(paint.codec.encode(each)[8:] for each in (one, other)))  # the picture as it is tells
+    painted = [paint(TEXTS[0], picture=each, mask=mask, seed=2).signal.pixels for each in (one, other)]
+    assert np.array_equal(*painted)
+
+
+def test_masked_pixels_are_those_nearest_to_them() -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4, 1).repeat(3, axis=2)
+    mask = np.zeros((3, 4), dtype=bool)
+    mask[1, 1] = mask[:, 3] = True
+    found = filled(pixels, mask)[..., 0]
+    assert np.array_equal(found[~mask], pixels[..., 0][~mask])
+    assert found[1, 1] in (1, 4, 6, 9)
+    assert found[:, 3].tolist() == [2, 6, 10]
+    assert (filled(pixels, np.ones((3, 4), dtype=bool)) == 255).all()
+
+
 def test_variations_repaint_a_share_each_of_its_own(paint: ft.Painter) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     out = pixels(paint.vary(picture, TEXTS[0], share=0.25, n=3, seed=6))
@@ -153,7 +180,14 @@ def test_bad_input_is_refused(paint: ft.Painter) -> None:
         (7, {}, ArgumentTypeError, "a prompt must be"),
         (["a", 7], {}, ArgumentTypeError, "must be a text"),
         ("\ud800", {}, InvalidArgument, "no valid text"),
-        ([], {}, InvalidArgument, "no rows|at least one"),
+        ([], {}, InvalidArgument, "no prompt"),
+        ("<|endoftext|>", {}, InvalidArgument, "says nothing"),
+        ("a", {"strategy": ft.Masked}, Unsupported, "Order"),
+        ("a", {"guidance": 10**400}, InvalidArgument, "scale"),
+        ("a", {"n": "3"}, ArgumentTypeError, "n must be an integer"),
+        ("a", {"n": 2.0}, ArgumentTypeError, "n must be an integer"),
+        ("a", {"n": 10**12}, LimitExceeded, "more than 256"),
+        (["a", "b"], {"n": 129}, LimitExceeded, "more than 256"),
         ("a", {"strategy": ft.Autoregressive()}, Unsupported, "Order"),
         ("a", {"guidance": float("nan")}, InvalidArgument, "scale"),
         ("a", {"guidance": 1, "negative": "b"}, InvalidArgument, "guidance is 1"),
@@ -170,6 +204,17 @@ def test_bad_input_is_refused(paint: ft.Painter) -> None:
     for prompt, options, error, match in cases:
         with pytest.raises(error, match=match):
             paint(prompt, **options)
+        if "callback" not in options:
+            with pytest.raises(error, match=match):
+                paint.stream(prompt, **options)  # before anybody asks for its first step
+    for seed in (None, "a", 1.5, -1, 2**64):
+        with pytest.raises((InvalidArgument, ArgumentTypeError), match="seed"):
+            paint.vary(picture, seed=seed)  # type: ignore[arg-type]
+    for at in (None, (1.5, 0), (0,), "00"):
+        with pytest.raises(ArgumentTypeError, match="top, left"):
+            paint.extend(picture[:8, :8], "a", at=at)  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match="no pixels"):
+        paint.extend(picture[:0], "a", at=(0, 0))
     for share, n in ((0, 1), (2.0, 1), (0.5, 0)):
         with pytest.raises(InvalidArgument):
             paint.vary(picture, share=share, n=n)

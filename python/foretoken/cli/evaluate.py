@@ -13,7 +13,8 @@ from pathlib import Path
 from ..errors import InvalidArgument
 from ..evaluate.clip import Clip
 from ..lab import painting
-from ..painter.painter import GUIDANCE, TEMPERATURE, Painter
+from ..painter.job import GUIDANCE, TEMPERATURE
+from ..painter.painter import Painter
 from .lab import check_page, finish
 
 

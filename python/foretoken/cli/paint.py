@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgument
+from ..files import whole
 from ..generation import Generation
-from ..painter.painter import GUIDANCE, TEMPERATURE, Painter
+from ..lab.contenders import one_by_one
+from ..painter.job import GUIDANCE, TEMPERATURE
+from ..painter.painter import Painter
 from ..painter.picture import Picture
-from ..rules import Order
 from ..sampler import Sampler
 from ..strategy.masked import Masked
 from ..strategy.oneshot import OneShot
 from ..view.growth import gif, growth
+
+_LARGEST = 64  # times: 4096 pixels of a painter's 64
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +60,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run this command."""
-    if options.steps < 0 or options.times < 1:
-        raise InvalidArgument(f"steps {options.steps}, times {options.times}: give 0 or more, and 1 or more")
+    if options.steps < 0 or not 1 <= options.times <= _LARGEST:
+        raise InvalidArgument(f"steps {options.steps}, times {options.times}: give 0 or more, and 1 to {_LARGEST}")
+    for path, endings in ((options.out, (".png",)), (options.gif, (".gif",)), (options.trace, (".html", ".htm"))):
+        if path is not None and (path.suffix.lower() not in endings or path.is_dir()):
+            raise InvalidArgument(f"{path} is to be a file whose name ends in {' or '.join(endings)}")
     painter = Painter.load(options.model)
     for adapter in options.adapter:
         painter.add(adapter)
@@ -70,7 +77,8 @@ def run(options: argparse.Namespace) -> None:
     if options.gif:
         gif(painter, out, options.gif)
     if options.trace:
-        options.trace.write_text(growth(painter, options.prompt, out), encoding="utf-8")
+        with whole(options.trace) as part:
+            part.write_text(growth(painter, options.prompt, out), encoding="utf-8")
     if options.json:
         figures: dict[str, Any] = {"forwards": out.stats.forwards, "seconds": out.stats.seconds["total"]}
         print(json.dumps({"out": str(options.out), "prompt": options.prompt, **figures}))
@@ -87,5 +95,5 @@ def side_by_side(out: Generation) -> Picture:
 def strategy(painter: Painter, steps: int) -> Masked | OneShot:
     """What a number of forwards means."""
     if steps == 0:
-        return Masked(None, count=1, select=Order(range))
+        return one_by_one()
     return OneShot() if steps == 1 else painter.steps(steps)

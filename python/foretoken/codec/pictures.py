@@ -13,6 +13,9 @@ import torch
 
 from ..errors import ArgumentTypeError, ForetokenError, InvalidArgument, LimitExceeded, MissingExtra, ShapeError
 
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+"""What files may be: Pillow knows others, some of which run programs (EPS) or ask for what we do not have."""
+
 MOST_PIXELS = 2**26
 """How many pixels a file may say it has: 8192 × 8192, whose bytes take 200 MB."""
 
@@ -53,7 +56,9 @@ def read(picture: Any, *, max_pixels: int = MOST_PIXELS) -> np.ndarray:
     if not hasattr(picture, "getbands"):
         kind = type(picture).__name__
         raise ArgumentTypeError(f"a picture is a {kind}: give a path, a picture of Pillow, or an array of uint8")
-    return _converted(picture)
+    with _ours(f"picture of {type(picture).__name__}"):  # it may not be decoded yet
+        _check_size("a picture", picture, max_pixels)
+        return _converted(picture)
 
 
 def _opaque(array: np.ndarray) -> np.ndarray:
@@ -89,21 +94,32 @@ def decoding(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Any]:
         from PIL import Image
     except ImportError:
         raise MissingExtra("pictures of files need Pillow; install it with: pip install 'foretoken[image]'") from None
-    with warnings.catch_warnings():
+    with _ours(f"picture {path}"), warnings.catch_warnings():
         # Pillow warns from 89 million pixels on, and refuses twice as many; what is too large is said below.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as picture:
-                width, height = picture.size
-                if width * height > max_pixels:
-                    raise LimitExceeded(f"{path} is {height} × {width}, more than {max_pixels} pixels: make it smaller")
+            with Image.open(path, formats=FORMATS) as picture:
+                _check_size(path, picture, max_pixels)
                 yield picture
         except Image.DecompressionBombError as error:
             raise LimitExceeded(f"{path} is too large: {error}") from None
-        except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's readers raise of broken files
-            if isinstance(error, ForetokenError):
-                raise
-            raise InvalidArgument(f"cannot read the picture {path}: {error}") from None
+
+
+def _check_size(what: object, picture: Any, max_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise LimitExceeded(f"{what} is {height} × {width}, more than {max_pixels} pixels: make it smaller")
+
+
+@contextlib.contextmanager
+def _ours(what: str) -> Iterator[None]:
+    """What Pillow's readers raise of broken files becomes our error."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, ForetokenError):
+            raise
+        raise InvalidArgument(f"cannot read the {what}: {error}") from None
 
 
 def _converted(picture: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -85,19 +86,20 @@ class Prompts:
         except UnicodeEncodeError as error:  # a lone surrogate, of which the tokenizer would say that it is no str
             raise InvalidArgument(f"the prompt is no valid text: {error}") from None
         ids = [known for part in self._parts(text) for known in part]
+        if NONE in ids:
+            raise InvalidArgument(f"{text!r} holds the sign that says nothing: leave it out, or give None")
         if len(ids) > self.positions:
             raise LimitExceeded(f"the prompt has {len(ids)} tokens, at most {self.positions} are read; shorten it")
         return ids
 
     def _parts(self, text: str) -> Iterable[list[int]]:
-        found = [(text.find(name), name) for name in self.names if name in text]
-        if not found:
-            yield self.tokenizer.encode(spaced(text), add_special_tokens=False).ids
-            return
-        place, name = min(found, key=lambda pair: (pair[0], -len(pair[1])))  # "S*2" before "S*"
-        yield from self._parts(text[:place])
-        yield [self.names[name]]
-        yield from self._parts(text[place + len(name) :])
+        longest_first = sorted(self.names, key=len, reverse=True)  # "S*2" before "S*"
+        pattern = f"({'|'.join(map(re.escape, longest_first))})" if longest_first else "(?!)"
+        for part in re.split(pattern, text):
+            if part in self.names:
+                yield [self.names[part]]
+            else:
+                yield self.tokenizer.encode(spaced(part), add_special_tokens=False).ids
 
     def pieces(self, text: str) -> list[str]:
         """What each id of a prompt stands for, to be looked at.

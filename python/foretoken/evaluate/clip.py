@@ -103,7 +103,10 @@ class Clip:
             raise ArgumentTypeError(f"pictures must be several, got {type(pictures).__name__}")
         if isinstance(pictures, (np.ndarray, Tensor)) and pictures.ndim != 4:
             raise ShapeError(f"pictures have shape {tuple(pictures.shape)}: give (n, height, width, 3)")
-        return self._in_turns(self.towers.images, [read(picture) for picture in pictures], "picture")
+        found = [read(picture) for picture in pictures]
+        if empty := [place for place, picture in enumerate(found) if not picture.size]:
+            raise ShapeError(f"picture {empty[0]} has no pixels")
+        return self._in_turns(self.towers.images, found, "picture")
 
     def texts(self, texts: Iterable[str]) -> np.ndarray:
         """Vectors (n, width) float32 of length 1.

@@ -88,11 +88,14 @@ def preparation(folder: Path, side: int) -> Callable[[Sequence[np.ndarray]], Ten
     middle = crop.get("height") if isinstance(crop, dict) and crop.get("height") == crop.get("width") else crop
     known = {"do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True}
     switched = sorted(name for name, value in known.items() if asked.get(name, value) is not value)
-    resize = _FILTERS.get(asked.get("resample", 3), "")
+    told = asked.get("resample", 3)
+    resize = _FILTERS.get(told, "") if isinstance(told, int) else ""
+    if not np.isclose(asked.get("rescale_factor", 1 / 255), 1 / 255):
+        raise CheckpointError(f"{path}: rescale_factor is {asked['rescale_factor']!r}, only 1/255 is done")
     if switched or middle != side or type(shortest) is not int or shortest < side or resize not in dir(kernels.Filter):
         raise CheckpointError(
             f"{path}: pictures are resized by their shortest side to {side} or more and cut to {side} × {side}, got "
-            f"size {size!r}, crop_size {crop!r}, resample {asked.get('resample', 3)!r}, other than usual {switched}"
+            f"size {size!r}, crop_size {crop!r}, resample {told!r}, other than usual {switched}"
         )
     smallest: int = shortest
     shading: dict[str, Any] = {"mean": asked.get("image_mean", _MEAN), "std": asked.get("image_std", _STD)}

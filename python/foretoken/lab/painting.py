@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -10,26 +9,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..evaluate.characters import CharacterJudge
 from ..evaluate.clip import Clip, first_among
 from ..evaluate.distance import frechet, kernel_distance
 from ..evaluate.neighbours import copied, coverage, diversity
-from ..painter.painter import GUIDANCE, TEMPERATURE, Painter
-from ..recipes import captions
-from ..recipes.captions import Caption
+from ..painter.job import GUIDANCE, TEMPERATURE
+from ..painter.painter import Painter
 from ..rules import SampledConfidence
 from ..sampler import Sampler
 from ..strategy.cascade import Cascade, Stage, every, rest
 from ..strategy.masked import Masked
 from ..strategy.oneshot import OneShot
 from .contenders import one_by_one
+from .real_pictures import CANDIDATES, FEWER, KINDS, Truth, real_figures, truth, yardsticks
 from .task import Outcome, Task
 
-CANDIDATES = 100
-"""Captions among which the right one is looked for."""
-
-_LEARNT = 4000  # real pictures that copies are looked for among, and that the judge of attributes learns from
 _SHOWN = 16
+_SLOW = "one patch after another"
 _ASKED = ("hair colour right", "garment colour right", "direction right")
 
 
@@ -62,35 +57,8 @@ def ways(painter: Painter, *, guidance: float, temperature: float) -> list[Way]:
         found.append(Way("8 steps, shared z", painter.steps(8), {**common, "imagine": True}))
     condensed = Cascade([Stage(every(4), Masked(8)), Stage(rest, Masked(2))])
     found.append(Way("every 4th in 8 steps, rest in 2", condensed, common))
-    found.append(Way("one patch after another", one_by_one(), common, slow=True))
+    found.append(Way(_SLOW, one_by_one(), common, slow=True))
     return found
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Truth:
-    """Real pictures that were never trained on, through the codec as all others.
-
-    Args:
-        pictures: (n, height, width, 3) uint8.
-        said: the caption of each.
-        others: other such pictures, as many as are painted at most, to hold beside those.
-        seen: features of pictures that were trained on.
-        judge: of the attributes of characters; None if it is no character.
-    """
-
-    pictures: np.ndarray
-    said: list[Caption]
-    others: np.ndarray
-    seen: np.ndarray
-    judge: CharacterJudge | None = None
-
-    def right(self, pictures: np.ndarray, asked: np.ndarray) -> dict[str, float | None]:
-        """How often each attribute of the captions in places `asked` is on the pictures, with "right" before it."""
-        if self.judge is None:
-            return {}
-        labels = captions.labels([self.said[place] for place in asked])
-        known = {name: told for name, told in labels.items() if name in self.judge.values}
-        return {f"{name} right": share for name, share in self.judge.right(pictures, known).items()}
 
 
 def run(
@@ -132,33 +100,6 @@ def run(
     return tasks
 
 
-def _characters(data: Path, *, held_out: bool = False) -> captions.Captioned:
-    return captions.characters(data, 600 if held_out else _LEARNT, seed=11, held_out=held_out)
-
-
-KINDS: dict[str, Callable[..., captions.Captioned]] = {"emoji": captions.emoji, "characters": _characters}
-"""Captioned pictures of a data folder, by kind; `held_out` says of which side."""
-
-
-def truth(
-    make: Callable[..., captions.Captioned], data: Path, painter: Painter, clip: Clip, *, count: int, n: int
-) -> Truth:
-    """What pictures of `count` captions, `n` of each, are held beside; `make` is one of `KINDS`."""
-    pictures, said = make(data, held_out=True)
-    order = np.random.default_rng(0).permutation(len(said))  # the file goes style by style
-    chosen, others = order[:count], order[count : count * (1 + n)]
-    train, train_said = make(data)
-    few = slice(None, None, max(1, len(train) // _LEARNT))
-    own, more, seen = (_through(painter, part) for part in (pictures[chosen], pictures[others], train[few]))
-    judge = CharacterJudge(seen, captions.labels(train_said[few])) if said[0].is_character else None
-    return Truth(own, [said[place] for place in chosen], more, clip.images(seen), judge)
-
-
-def _through(painter: Painter, pictures: np.ndarray) -> np.ndarray:
-    """Pictures as they come back from the codec: its errors are not the painter's."""
-    return painter.codec.decode_batch(painter.codec.encode_batch(pictures))
-
-
 def measure(
     title: str,
     truth: Truth,
@@ -174,16 +115,16 @@ def measure(
     texts = [str(caption) for caption in truth.said]
     words, real = clip.texts(texts), clip.images(truth.pictures)
     among = min(CANDIDATES, len(texts))
-    matched = float((real * words).sum(axis=1).mean())
-    shifted = float(np.mean([(real * np.roll(words, k, axis=0)).sum(axis=1).mean() for k in range(1, len(words))]))
-    outcomes = []
+    outcomes, cosines = [], {}
     for way in chosen:
         note(f"{title}: {way.name}")
-        few = slice(0, None, 4 if way.slow else 1)
+        few = slice(0, None, FEWER if way.slow else 1)
         pictures, seconds, forwards = _painted(painter, texts[few], way, n, seed)
         features = clip.images(pictures)
         asked = np.repeat(np.arange(len(texts))[few], n)
-        score = float((features * words[asked]).sum(axis=1).mean())
+        cosines[way.name] = (features * words[asked]).sum(axis=1).reshape(-1, n).mean(axis=1)
+        score = float(cosines[way.name].mean())
+        matched, shifted = yardsticks(real[few], words[few])
         figures: dict[str, float | None] = {
             "CLIP score": score,
             "share of the way": (score - shifted) / (matched - shifted),
@@ -200,21 +141,24 @@ def measure(
         samples = [(texts[place], picture) for place, picture in zip(asked[::n], pictures[::n], strict=True)]
         outcomes.append(Outcome(way.name, figures, (), samples[:_SHOWN], cure=way.name == "8 steps"))
     samples = list(zip(texts, truth.pictures, strict=True))[:_SHOWN]
-    outcomes.insert(0, Outcome("real, held out", _real(truth, clip, real, words, seed), (), samples))
+    outcomes.insert(0, Outcome("real, held out", real_figures(truth, clip, real, words, seed), (), samples))
     about = (
         f"{len(texts)} captions that were never trained on, {n} pictures of each; one patch after another paints a "
-        "quarter of them. The score is the cosine that a CLIP of ours gives a picture and its caption, and the share "
-        "says how far that is from mismatched real pairs (0) to matched ones (1). Distances are between its features "
-        "and those of the real held-out pictures; copied is the share that lies nearer to a training picture than 95 % "
-        "of real new ones do."
+        "quarter of them, whose own real pictures its share is of. The score is the cosine that a CLIP of ours gives a "
+        "picture and its caption, and the share says how far that is from mismatched real pairs (0) to matched ones "
+        "(1). Distances are between its features and those of the real held-out pictures; copied is the share that "
+        "lies nearer to a training picture than 95 % of real new ones do."
     )
+    matched, shifted = yardsticks(real, words)
     floors = {"matched real pairs": matched, "mismatched real pairs": shifted}
-    return Task(title, about, outcomes, floors, _goals(outcomes, title))
+    return Task(title, about, outcomes, floors, _goals(outcomes, cosines, title))
 
 
-def _goals(outcomes: Sequence[Outcome], title: str) -> list[tuple[str, float, str, float]]:
+def _goals(
+    outcomes: Sequence[Outcome], cosines: dict[str, np.ndarray], title: str
+) -> list[tuple[str, float, str, float]]:
     by_name = {each.name: each.figures for each in outcomes}
-    steps, slow = by_name.get("8 steps"), by_name.get("one patch after another")
+    steps, slow = by_name.get("8 steps"), by_name.get(_SLOW)
     if steps is None:
         return []
     goals = [(f"{title}, 8 steps: share of the way", float(steps["share of the way"] or 0), ">=", 0.7)]
@@ -222,27 +166,11 @@ def _goals(outcomes: Sequence[Outcome], title: str) -> list[tuple[str, float, st
     if slow is not None:
         faster = float(slow["ms each"] or 0) / float(steps["ms each"] or 1)
         goals.append((f"{title}: time of one after another beside 8 steps", faster, ">=", 8.0))
-        goals.append((f"{title}: score of 8 steps beside one after another", *_beside(steps, slow)))
+        few, same = cosines[_SLOW], cosines["8 steps"][::FEWER]
+        goals.append(
+            (f"{title}: score of 8 steps beside one after another", float(same.mean()), ">=", float(few.mean()))
+        )
     return goals
-
-
-def _beside(steps: dict[str, float | None], slow: dict[str, float | None]) -> tuple[float, str, float]:
-    return float(steps["CLIP score"] or 0), ">=", float(slow["CLIP score"] or 0)
-
-
-def _real(truth: Truth, clip: Clip, real: np.ndarray, words: np.ndarray, seed: int) -> dict[str, float | None]:
-    """The row of real pictures, beside other real ones: what a perfect painter would have."""
-    others, among = clip.images(truth.others), min(CANDIDATES, len(real))
-    return {
-        "CLIP score": float((real * words).sum(axis=1).mean()),
-        "share of the way": 1.0,
-        f"first of {among}": first_among(real @ words.T, np.arange(len(real)), among=among, seed=seed),
-        "Fréchet": frechet(others, real),
-        "kernel": kernel_distance(others, real),
-        **coverage(real, others)._asdict(),
-        **truth.right(truth.pictures, np.arange(len(real))),
-        "copied": copied(truth.seen, real, others),
-    }
 
 
 def _painted(painter: Painter, texts: Sequence[str], way: Way, n: int, seed: int) -> tuple[np.ndarray, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,8 +29,11 @@ def attention(model: MaskedLlama, row: Sequence[int] | np.ndarray) -> np.ndarray
         (2, 2, 3, 3)
     """
     found: list[Tensor] = []
+    mine = threading.get_ident()
 
     def note(layer: Attention, inputs: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() != mine:  # another thread asks the same model
+            return
         x, cos, sin = inputs[:3]
         q, k = (part(x).unflatten(2, (-1, layer.width)).transpose(1, 2) for part in (layer.q_proj, layer.k_proj))
         scores = rotate(q, cos, sin) @ rotate(k, cos, sin).mT / layer.width**0.5

@@ -37,7 +37,7 @@ class Guided:
     def __init__(self, model: ParallelModel, scale: float, *, without: Callable[[np.ndarray], np.ndarray]) -> None:
         if not isinstance(model, ParallelModel) or not callable(without):
             raise ArgumentTypeError(f"Guided takes a parallel model and a function, got {model!r} and {without!r}")
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not np.isfinite(scale):
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not abs(scale) < 1e38:
             raise InvalidArgument(f"scale must be a finite number, got {scale!r}")
         self.model, self.scale, self.without = model, float(scale), without
         self.vocab_size, self.context, self.end_tokens = model.vocab_size, model.context, model.end_tokens

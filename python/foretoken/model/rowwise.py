@@ -35,11 +35,7 @@ class RowByRow:
     @torch.inference_mode()
     def predict(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
         """Logits of every position; see `ParallelModel.predict`."""
-        rows = [
-            self.model.predict(row[None, :length], length[None])
-            for row, length in zip(canvas, np.asarray(lengths), strict=True)
-        ]
-        logits = rows[0].new_zeros((*canvas.shape, self.vocab_size))
-        for line, row in enumerate(rows):
-            logits[line, : row.shape[1]] = row[0]
+        logits = torch.zeros(*canvas.shape, self.vocab_size)
+        for line, (row, length) in enumerate(zip(canvas, np.asarray(lengths), strict=True)):
+            logits[line, :length] = self.model.predict(row[None, :length], length[None])[0]
         return logits

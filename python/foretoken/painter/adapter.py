@@ -35,7 +35,7 @@ class Adapter:
         settings: how it was learnt.
 
     Raises:
-        InvalidArgument: the name is no single word, or a pair does not fit together.
+        InvalidArgument: the name is no single word, a pair does not fit together, or a number is none.
 
     Example:
         >>> pairs = {"layers.0.mlp.up_proj.weight": (torch.ones(1, 2), torch.ones(3, 1))}
@@ -62,6 +62,9 @@ class Adapter:
                 raise InvalidArgument(
                     f"the pair of {name!r} is {tuple(down.shape)} and {tuple(up.shape)}, which do not go together"
                 )
+        for tensor in (self.row, *(part for pair in self.pairs.values() for part in pair)):
+            if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
+                raise InvalidArgument(f"what {self.name!r} is must be finite float32, got {tensor.dtype} or infinity")
 
     def __repr__(self) -> str:
         count = self.row.numel() + sum(down.numel() + up.numel() for down, up in self.pairs.values())

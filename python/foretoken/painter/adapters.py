@@ -17,6 +17,9 @@ from ..model.masked import MaskedLlama, MaskedModule
 from .adapter import Adapter, checked_name, checksum
 
 _ROWS = "embed_tokens.weight"
+_SIGNS = set("*<>#_@$%^+=~|{}[]\\")
+"""What a name must have one of: no word that people write has any."""
+
 _MOST = 8
 """Models that are kept, one for each set of names that stood in a row: the painter's has some 13 MB."""
 
@@ -134,7 +137,8 @@ class Adapters:
         module = self._model.module
         weights = dict(module.named_parameters())
         for name in adapter.pairs:
-            if name not in weights or weights[name].shape != adapter.change(name).shape:
+            down, up = adapter.pairs[name]
+            if name not in weights or weights[name].shape != (up.shape[0], down.shape[1]):
                 raise CheckpointError(f"the adapter of {adapter.name!r} changes {name!r}, which does not fit")
         if adapter.row.shape != weights[_ROWS].shape[1:]:
             raise CheckpointError(f"the word of {adapter.name!r} has {adapter.row.numel()} numbers, which do not fit")
@@ -178,9 +182,9 @@ def refuse_taken(name: str, prompts: Prompts) -> None:
     checked_name(name)
     if name in prompts.names:
         raise InvalidArgument(f"the name {name!r} is taken: choose another one, or remove that adapter first")
-    if name.isalpha() or name.isnumeric():
+    if not set(name) & _SIGNS:
         raise InvalidArgument(
-            f"the name {name!r} is a word like any other, or part of one: give it a sign, such as '{name}*'"
+            f"the name {name!r} may be a word like any other, or part of one: give it a sign, such as '{name}*'"
         )
     pieces = (prompts.tokenizer.decode([known]) for known in range(prompts.vocab_size))
     if word := next((piece.strip() for piece in pieces if name.lower() in piece.lower()), None):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..canvas import UNKNOWN, Canvas
 from ..codec.prompts import Prompts
-from ..errors import ArgumentTypeError, InvalidArgument
+from ..errors import ArgumentTypeError, InvalidArgument, LimitExceeded
 from ..generate import generate
 from ..model.masked import MaskedLlama, MaskedModule
 from ..strategy.masked import Masked
@@ -24,8 +24,9 @@ from .adapters import refuse_taken, spare_id
 from .rows import Rows
 from .stages import Inversion, Learner, Stage, stages_of
 
-_PRIOR = 32
-"""Pictures that the painter makes of what is to stay as it is; their logits take 20 MB."""
+_PRIOR, _MOST_OTHERS = 32, 64
+"""Pictures at least that the painter makes of what is to stay as it is, and texts at most that a caller may add; the
+logits of 32 take 20 MB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Settings:
             raise ArgumentTypeError(f"progress must be a function of a Learned, got {self.progress!r}")
         if isinstance(self.others, (str, bytes)) or not isinstance(self.others, Sequence):
             raise ArgumentTypeError(f"others must be several texts, got {self.others!r}")
+        if len(self.others) > _MOST_OTHERS:
+            raise LimitExceeded(f"there are {len(self.others)} others, at most {_MOST_OTHERS} are painted: choose some")
 
 
 def learn(
@@ -107,6 +110,8 @@ def learn(
     refuse_taken(name, rows.prompts)
     if not isinstance(class_word, str) or not class_word.strip() or name in class_word:
         raise InvalidArgument(f"class_word must say what {name!r} is, such as 'dog', got {class_word!r}")
+    if said := [text for text in settings.others if isinstance(text, str) and name in text]:
+        raise InvalidArgument(f"others are texts whose meaning stays, without {name!r}; got {said[0]!r}")
     # Other names mean nothing to the painter's own weights, and an id is as good as another.
     prompts = Prompts(rows.prompts.tokenizer, positions=rows.prompts.positions)
     prompts.names[name] = known = spare_id(module, prompts)
@@ -135,7 +140,7 @@ class _Prior:
     """Pictures of other texts, which the painter made before it learnt, and what it said of their patches then."""
 
     def __init__(self, module: MaskedModule, rows: Rows, texts: Sequence[str | None], seed: int) -> None:
-        told = [texts[place % len(texts)] for place in range(_PRIOR)]
+        told = [texts[place % len(texts)] for place in range(max(_PRIOR, len(texts)))]
         blank = np.full((len(told), rows.cells), UNKNOWN)
         model = MaskedLlama(module)
         painted = generate(model, Canvas(rows.rows(told, blank)), Masked(8), seed=list(range(seed, seed + len(told))))

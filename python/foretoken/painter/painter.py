@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..canvas import UNKNOWN, Canvas, Step
+from ..canvas import UNKNOWN, Step
 from ..codec.hub import load as load_codec
 from ..codec.patches import Patches
 from ..codec.prompts import Prompts
-from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument, UnsupportedModel
+from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument
 from ..generate import generate, stream
 from ..generation import Generation
 from ..model.checkpoint import TOKENIZER
-from ..model.guided import Guided
 from ..model.masked import MaskedLlama, MaskedModule
-from ..model.protocol import ParallelModel
-from ..model.rowwise import RowByRow
-from ..sampler import Sampler
 from ..shipped import folder_of
-from ..strategy.cascade import Cascade, Stage, first, rest
 from ..strategy.masked import Masked
-from ..strategy.protocol import Strategy
 from ..strategy.watched import Watched
 from ..weights import read_object
 from .adapter import Adapter
 from .adapters import Adapters
+from .job import Job, Prompt, check_count, made
 from .learning import Settings, learn
 from .picture import Picture
 from .preview import Preview, Previews
@@ -41,26 +36,6 @@ from .rows import Rows
 
 PAINTER = "painter.json"
 """Beside the weights of a painter: its codec, and how many ids of a text it reads."""
-
-GUIDANCE, TEMPERATURE = 3.0, 0.7
-"""What the judge liked best of 3, 5 and 8, and of 0.7 and 1, on 20 captions of the training split: by a little only."""
-
-Prompt = str | None | Sequence[str | None]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Job:
-    """What one call asks for."""
-
-    model: ParallelModel
-    canvas: Canvas
-    strategy: Strategy
-    keys: dict[str, Any]
-    kept: np.ndarray | None  # pixels of the picture that is repaired
-    anew: np.ndarray  # (prompts, patches) bool
-
-    def rows(self) -> list[np.ndarray]:
-        return [row for row in self.canvas.rows for _ in range(self.keys["n"])]
 
 
 class Painter:
@@ -95,7 +70,8 @@ class Painter:
 
         Raises:
             UnknownModel: there is neither such a name nor such a folder.
-            CheckpointError: a file is missing, broken or does not fit.
+            CheckpointError: a file is missing or broken.
+            ShapeError: files do not belong together.
         """
         folder = folder_of(source)
         said = read_object(folder / PAINTER)
@@ -128,7 +104,7 @@ class Painter:
                 `Masked(None, count=1, select=rules.Order(range))`.
             seed: of the noise, in [0, 2^64), or one for each prompt; None draws one. A picture does not depend on what
                 else is painted with it.
-            n: pictures of each prompt, ≥ 1.
+            n: pictures of each prompt, ≥ 1, at most 256 in one call.
             sampler: parameters of the choice; a temperature of 0.7 if None, where 1 is the model's own law.
             guidance: how much the text counts: u + guidance · (c - u) of logits with and without it (2207.12598); 1 is
                 the model itself, and twice as fast.
@@ -150,7 +126,7 @@ class Painter:
         Raises:
             InvalidArgument, ArgumentTypeError, ShapeError, LimitExceeded, UnsupportedModel: see each.
         """
-        job = self._job(prompt, **options)
+        job = made(prompt, self.rows, self._adapters.reading, self.name, **options)
         if callback is not None and not callable(callback):
             raise ArgumentTypeError(f"callback must be a function of a Preview, got {callback!r}")
         rows = job.rows()
@@ -174,10 +150,10 @@ class Painter:
 
     def stream(self, prompt: Prompt, **options: Any) -> Iterator[Preview]:
         """The same, a step at a time; closing the iterator cancels the rest."""
-        job = self._job(prompt, **options)
+        job = made(prompt, self.rows, self._adapters.reading, self.name, **options)
         previews = Previews(self.rows, job.rows())
-        for step in stream(job.model, job.canvas, job.strategy, **job.keys):
-            yield previews.after(step)
+        steps = stream(job.model, job.canvas, job.strategy, **job.keys)
+        return (previews.after(step) for step in steps)
 
     def vary(
         self, picture: Any, prompt: str | None = None, *, share: float = 0.5, n: int = 4, seed: int = 0, **options: Any
@@ -194,8 +170,11 @@ class Painter:
         """
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise InvalidArgument(f"share must be in (0, 1], got {share!r}")
-        if type(n) is not int or not 1 <= n <= 4096:
-            raise InvalidArgument(f"n must be an integer in [1, 4096], got {n!r}")
+        check_count(n, 1)
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise ArgumentTypeError(f"seed must be an integer, got {seed!r}")
+        if not 0 <= seed < 2**64:
+            raise InvalidArgument(f"seed must be in [0, 2^64), got {seed}")
         seeds = [(seed + i) % 2**64 for i in range(n)]
         count = max(1, round(share * self.rows.cells))
         anew = [np.random.default_rng(each).permutation(self.rows.cells) < count for each in seeds]
@@ -214,6 +193,8 @@ class Painter:
         whole, mask = self.rows.around(picture, at)
         return self(prompt, picture=whole, mask=mask, **options)
 
+    @torch.inference_mode(mode=False)
+    @torch.enable_grad()
     def learn(self, name: str, images: Any, *, class_word: str, **options: Any) -> Adapter:
         """Learn a thing from a few pictures, under a name; nothing of the painter itself changes.
 
@@ -286,60 +267,7 @@ class Painter:
         module.load_state_dict(self.model.module.state_dict())
         return module.eval()
 
-    def _job(
-        self,
-        prompt: Prompt,
-        *,
-        strategy: Strategy | None = None,
-        seed: int | Sequence[int] | None = 0,
-        n: int = 1,
-        sampler: Sampler | None = None,
-        guidance: float = GUIDANCE,
-        negative: str | None = None,
-        picture: Any = None,
-        mask: Any = None,
-        imagine: bool = False,
-        logprobs: int | None = None,
-        threads: int = 1,
-    ) -> _Job:
-        if prompt is not None and not isinstance(prompt, (str, Sequence)):
-            raise ArgumentTypeError(f"a prompt must be a text, several, or None, got {prompt!r}")
-        texts = [prompt] if prompt is None or isinstance(prompt, str) else list(prompt)
-        strategy = self.steps(8) if strategy is None else strategy
-        if not getattr(strategy, "fills", False):
-            raise UnsupportedModel(
-                f"a painter looks at all patches: give OneShot, Masked or Cascade, not {strategy!r}; one patch after "
-                "another is Masked(None, count=1, select=rules.Order(range))"
-            )
-        if imagine:
-            if not self.model.latents:
-                raise UnsupportedModel(f"{self.name} has no shared imaginations")
-            strategy = Cascade([Stage(first(1)), Stage(rest, strategy)])  # type: ignore[arg-type]
-        kept, bodies, anew = self._bodies(picture, mask, len(texts))
-        model: ParallelModel = RowByRow(self._adapters.reading)
-        if guidance != 1:
-            model = Guided(model, guidance, without=self.rows.without(negative))
-        elif negative is not None:
-            raise InvalidArgument("guidance is 1, which leaves no room for a negative prompt: give more")
-        canvas = Canvas(self.rows.rows(texts, bodies, imagine=imagine))
-        sampler = Sampler(temperature=TEMPERATURE) if sampler is None else sampler
-        keys = {"seed": seed, "n": n, "sampler": sampler, "logprobs": logprobs, "threads": threads}
-        return _Job(model, canvas, strategy, keys, kept, anew)
-
-    def _bodies(self, picture: Any, mask: Any, count: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """The pixels to keep, and of each prompt the patches that are known and those that are not."""
-        if (picture is None) != (mask is None):
-            raise InvalidArgument("picture and mask go together: give both, or none")
-        if picture is None:
-            return None, np.full((count, self.rows.cells), UNKNOWN), np.ones((count, self.rows.cells), dtype=bool)
-        pixels = self.rows.read(picture)
-        masks = mask if isinstance(mask, list) else [mask] * count
-        if len(masks) != count:
-            raise InvalidArgument(f"there are {len(masks)} masks for {count} prompts")
-        anew = np.stack([self.rows.patches_of(each) for each in masks])
-        return pixels, np.where(anew, UNKNOWN, self.codec.encode(pixels)), anew
-
-    def _painted(self, row: Any, job: _Job) -> Any:
+    def _painted(self, row: Any, job: Job) -> Any:
         pixels = self.rows.paint(row.units[self.rows.body :])
         if job.kept is not None:
             pixels = np.where(self.rows.spread(job.anew[row.prompt])[..., None], pixels, job.kept)

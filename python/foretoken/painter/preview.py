@@ -19,7 +19,8 @@ class Preview:
         row: of which picture: sample j of prompt i of n is i·n + j.
         step: how many forwards it has seen.
         fresh: (down, across) bool, the patches that this one found.
-        known: (down, across) bool, those that are found or were given.
+        known: (down, across) bool, those that are found or were given; under remasking what was forgotten stays, as
+            steps do not say what they forget.
         units: (patches,) int64, what they are; `UNKNOWN` elsewhere.
     """
 

@@ -39,7 +39,7 @@ class Rows:
         self.body = (config.latents > 0) + prompts.positions
         cells = config.context - self.body
         side = math.isqrt(max(0, cells))
-        self.side = codec.config.place // math.isqrt(codec.config.units)
+        self.side = codec.side
         if side * side != cells or codec.vocab_size != self.units or cells == 0:
             raise ShapeError(
                 f"a model of {self.units} units with {cells} places behind {self.body} paints no square of the "
@@ -109,8 +109,12 @@ class Rows:
     def around(self, picture: object, at: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """A smaller picture on white, and the mask of what is to be painted around it."""
         pixels = read(picture)
+        if not isinstance(at, Sequence) or len(at) != 2 or not all(isinstance(n, (int, np.integer)) for n in at):
+            raise ArgumentTypeError(f"at must be (top, left) in pixels, got {at!r}")
         top, left = at
         height, width = self.pixels
+        if not pixels.size:
+            raise ShapeError(f"the picture is {pixels.shape[0]} × {pixels.shape[1]}: it has no pixels")
         bottom, right = top + pixels.shape[0], left + pixels.shape[1]
         if top < 0 or left < 0 or bottom > height or right > width:
             raise ShapeError(f"a picture of {pixels.shape[0]} × {pixels.shape[1]} at {at} leaves {height} × {width}")
@@ -118,6 +122,13 @@ class Rows:
         whole[top:bottom, left:right] = pixels
         mask[top:bottom, left:right] = False
         return whole, mask
+
+    def encode(self, pixels: np.ndarray, anew: np.ndarray) -> np.ndarray:
+        """The patches (patches,) int64 of a picture, `UNKNOWN` where it is to be painted anew.
+
+        What lies there now counts for nothing: an encoder looks at neighbours, and sees the nearest pixels that stay.
+        """
+        return np.where(anew, UNKNOWN, self.codec.encode(filled(pixels, self.spread(anew))))
 
     def spread(self, patches: np.ndarray) -> np.ndarray:
         """Values of patches (patches,) as values of pixels (height, width)."""
@@ -130,6 +141,26 @@ class Rows:
         filler = np.bincount(body[known]).argmax() if known.any() else 0
         pixels = self.codec.decode(np.where(known, body, filler))
         return np.where(self.spread(known)[..., None], pixels, np.uint8(200))
+
+
+def filled(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Pixels (height, width, 3) whose masked ones are those nearest to them that are not; white if all are masked.
+
+    Example:
+        >>> filled(np.array([[[1] * 3, [2] * 3, [3] * 3]]), np.array([[False, True, True]]))[0, :, 0].tolist()
+        [1, 1, 1]
+    """
+    pixels, known = pixels.copy(), ~mask
+    if not known.any():
+        return np.full_like(pixels, 255)
+    while not known.all():
+        for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            near = np.roll(known, step, axis)
+            near.swapaxes(0, axis)[0 if step > 0 else -1] = False  # what was rolled around the edge
+            new = near & ~known
+            pixels[new] = np.roll(pixels, step, axis)[new]
+            known = known | new
+    return pixels
 
 
 class Telling:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..codec.pictures import read
 from ..errors import ArgumentTypeError, ForetokenError, InvalidArgument, LimitExceeded, ShapeError
@@ -36,14 +38,16 @@ def pictures(images: Any, size: tuple[int, int]) -> np.ndarray:
     """
     if isinstance(images, (str, bytes, os.PathLike)) or hasattr(images, "getbands"):
         raise ArgumentTypeError(f"images must be several pictures, got one, {images!r}: put it in a list")
+    if isinstance(images, (np.ndarray, Tensor)) and images.ndim != 4:
+        raise ShapeError(f"images have shape {tuple(images.shape)}: give (images, height, width, channels), or a list")
     try:
-        found = list(images)
+        found = list(itertools.islice(images, MOST + 1))
     except TypeError:
         raise ArgumentTypeError(f"images must be several pictures, got {images!r}") from None
     if not found:
         raise InvalidArgument(f"there are no images: give 1 to {MOST} of the thing that is to be learnt")
     if len(found) > MOST:
-        raise LimitExceeded(f"there are {len(found)} images, at most {MOST} show one thing: choose the clearest")
+        raise LimitExceeded(f"there are more than {MOST} images of one thing: choose the clearest")
     made = []
     for place, image in enumerate(found):
         try:

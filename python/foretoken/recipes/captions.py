@@ -148,6 +148,11 @@ def characters(data: Path, count: int, *, seed: int, held_out: bool = False) -> 
     return np.stack(found), captions
 
 
+def trained_characters(data: Path) -> Captioned:
+    """Those that a painter is trained on."""
+    return characters(data, _CHARACTERS, seed=1)
+
+
 POSITIONS = 32
 """Ids of a text: the longest caption of a character has 27."""
 
@@ -182,7 +187,7 @@ def thumbnail(picture: np.ndarray) -> np.ndarray:
 
 def _rows(data: Path, out: Path, encode: Callable[[np.ndarray], np.ndarray], units: int) -> Rows:
     pictures, captions = (list(part) for part in emoji(data))
-    more = characters(data, _CHARACTERS, seed=1)
+    more = trained_characters(data)
     pictures, captions = [*pictures, *more[0]], [*captions, *more[1]]
     cut = tokenizer(captions, TEXTS)
     cut.save(str(out / TOKENIZER))

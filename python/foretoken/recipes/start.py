@@ -26,6 +26,8 @@ def take(module: MaskedModule, source: MaskedModule, body: int) -> None:
     if wrong := [name for name in same if getattr(mine, name) != getattr(theirs, name)]:
         told = ", ".join(f"{name} {getattr(theirs, name)}, not {getattr(mine, name)}" for name in wrong)
         raise InvalidArgument(f"start has {told}: it is of another shape")
+    if theirs.context - (theirs.latents > 0) < body or (mine.end >= 0) != (theirs.end >= 0):
+        raise InvalidArgument(f"start reads {theirs.context} places, end {theirs.end}: bodies of {body} do not fit")
     own, other = dict(module.named_parameters()), dict(source.named_parameters())
     apart = {"embed_tokens.weight", "embed_places", "lengths_head.weight", "lengths_head.bias"}
     with torch.no_grad():
