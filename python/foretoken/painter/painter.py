@@ -112,8 +112,8 @@ class Painter:
 
         Other args:
             picture: to repair: a path, a picture of Pillow or an array, of the painter's size.
-            mask: (height, width) bool, true where to paint it anew; a patch is painted whole. The rest stays, to the
-                last bit.
+            mask: (height, width) bool, true where to paint it anew; a patch is painted whole, whatever it was before.
+                The rest stays, to the last bit.
             imagine: whether all patches share an imagination that is found first (for one shot).
             callback: is told each step; what it raises ends the painting.
             progress: whether to show a bar.
