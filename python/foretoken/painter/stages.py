@@ -45,16 +45,17 @@ class LowRank:
     """Learns products of two thin matrices beside those of attention and feed-forward (LoRA, 2106.09685).
 
     Args:
-        steps: how many, ≥ 1.
-        rate: the largest learning rate of Adam, > 0; at 0.002, the four pictures of a character are soon learnt by
-            heart, and the same character in other directions gets less probable again.
+        steps: how many, ≥ 1; with more, or at a higher rate, the four pictures of a character are soon learnt by heart,
+            and the same character in other directions gets less probable again (2.41 nats a patch with 40, 2.49 with
+            80, 2.81 with 160, 3.21 with 200 at a rate of 0.002).
+        rate: the largest learning rate of Adam, > 0.
         rank: of the products, in [1, 64].
 
     Raises:
         InvalidArgument: a number is out of range.
     """
 
-    steps: int = 80
+    steps: int = 40
     rate: float = 0.001
     rank: int = 8
 
