@@ -10,6 +10,7 @@ score is from mismatched real thumbnails (0) to matched ones (1). Bits a pixel a
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,18 +58,14 @@ def ways(module: LlamaModule, prompts: Prompts, painter: ft.Painter, temperature
         out = ft.generate(model, ft.Canvas(256 + prompts([text])), max_tokens=256, seed=seed, sampler=sampler)
         return PIXELS.decode(out.rows[0].units[-256:], GRID), out.stats.forwards
 
-    def by_patches(text: str, seed: int) -> tuple[np.ndarray, int]:
-        out = painter(text, seed=seed)
-        return again(captions.thumbnail(out.signal.pixels)), out.stats.forwards
-
-    def by_patches_unguided(text: str, seed: int) -> tuple[np.ndarray, int]:
-        out = painter(text, seed=seed, guidance=1)
+    def by_patches(text: str, seed: int, **options: Any) -> tuple[np.ndarray, int]:
+        out = painter(text, seed=seed, **options)
         return again(captions.thumbnail(out.signal.pixels)), out.stats.forwards
 
     return {
         "256 pixels, one after another": by_pixels,
         "256 patches in 8 steps, guided": by_patches,
-        "256 patches in 8 steps": by_patches_unguided,
+        "256 patches in 8 steps": functools.partial(by_patches, guidance=1),
     }
 
 

@@ -156,7 +156,7 @@ class _Run:
             ("logprobs", 0 if logprobs is None else logprobs, 0, 100),
             ("max_tokens", 0 if max_tokens is None else max_tokens, 0, 2**31),
         ):  # fmt: skip
-            _check_integer(name, value, low, high)
+            check_integer(name, value, low, high)
         if strategy is not None and not hasattr(strategy, "run"):
             raise ArgumentTypeError(f"strategy must be a Strategy, got {strategy!r}; Autoregressive() is one")
         rows = len(canvas.rows) * n
@@ -298,7 +298,8 @@ def _check_filling(
         raise InvalidArgument(f"max_tokens {max_tokens} contradicts unknown positions in the canvas; leave one out")
 
 
-def _check_integer(name: str, value: object, low: int, high: int) -> None:
+def check_integer(name: str, value: Any, low: int, high: int) -> None:
+    """Refuse what is no integer in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ArgumentTypeError(f"{name} must be an integer, got {value!r}")
     if value > high:
@@ -344,11 +345,16 @@ def _seeds(seed: int | Sequence[int] | None, prompts: int) -> np.ndarray:
     if len(seeds) != prompts:
         raise ShapeError(f"{len(seeds)} seeds were given for {prompts} prompts")
     for value in seeds:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise ArgumentTypeError(f"a seed must be an integer, got {value!r}")
-        if not 0 <= value < 2**64:
-            raise InvalidArgument(f"a seed must be in [0, 2^64), got {value}")
+        check_seed(value)
     return np.array(seeds, dtype=np.uint64)
+
+
+def check_seed(value: Any) -> None:
+    """Refuse what is no seed of a row."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ArgumentTypeError(f"a seed must be an integer, got {value!r}")
+    if not 0 <= value < 2**64:
+        raise InvalidArgument(f"a seed must be in [0, 2^64), got {value}")
 
 
 def _limits(model: Any, canvas: Canvas, max_tokens: int | None) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import InvalidArgument
 from ..evaluate.report import machine
+from ..files import whole
 from ..lab import multimodality
 from ..lab.page import page
 from ..lab.task import Task
@@ -68,7 +69,8 @@ def check_page(out: Path) -> None:
 def finish(tasks: Sequence[Task], options: argparse.Namespace, *, title: str, intro: str) -> None:
     """Write the page of some experiments, and their figures to standard output."""
     made = machine()
-    options.out.write_text(page(tasks, made, title=title, intro=intro), encoding="utf-8")
+    with whole(options.out) as part:
+        part.write_text(page(tasks, made, title=title, intro=intro), encoding="utf-8")
     if options.json:
         results = {task.title: task.results() for task in tasks}
         print(json.dumps({"out": str(options.out), "results": results, "machine": made}, ensure_ascii=False))

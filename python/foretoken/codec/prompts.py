@@ -94,8 +94,8 @@ class Prompts:
 
     def _parts(self, text: str) -> Iterable[list[int]]:
         longest_first = sorted(self.names, key=len, reverse=True)  # "S*2" before "S*"
-        pattern = f"({'|'.join(map(re.escape, longest_first))})" if longest_first else "(?!)"
-        for part in re.split(pattern, text):
+        pattern = f"({'|'.join(map(re.escape, longest_first))})"
+        for part in re.split(pattern, text) if self.names else [text]:
             if part in self.names:
                 yield [self.names[part]]
             else:

@@ -8,6 +8,9 @@ import numpy as np
 
 from ..errors import InvalidArgument, ShapeError
 
+NEIGHBOURS = 3
+"""How many precision and recall look at by default: a set must have more pictures."""
+
 
 class Coverage(NamedTuple):
     """Precision and recall of pictures (1904.06991).
@@ -21,7 +24,7 @@ class Coverage(NamedTuple):
     recall: float
 
 
-def coverage(real: np.ndarray, made: np.ndarray, *, k: int = 3) -> Coverage:
+def coverage(real: np.ndarray, made: np.ndarray, *, k: int = NEIGHBOURS) -> Coverage:
     """Whether each picture lies as near to one of the other set as that one's k-th neighbour in its own.
 
     Args:

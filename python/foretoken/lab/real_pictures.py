@@ -12,7 +12,7 @@ from ..errors import InvalidArgument
 from ..evaluate.characters import CharacterJudge
 from ..evaluate.clip import Clip, first_among
 from ..evaluate.distance import frechet, kernel_distance
-from ..evaluate.neighbours import copied, coverage
+from ..evaluate.neighbours import NEIGHBOURS, copied, coverage
 from ..painter.painter import Painter
 from ..recipes import captions
 from ..recipes.captions import Caption
@@ -24,7 +24,6 @@ FEWER = 4
 """A way that takes a forward for each patch paints one caption of so many."""
 
 _LEARNT = 4000  # real pictures that the judge of attributes learns from
-_NEIGHBOURS = 3  # that precision and recall look at, and so pictures that each set must have more of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,10 +73,10 @@ def truth(
         InvalidArgument: too few are held out, or too few would be painted.
     """
     pictures, said = make(data, held_out=True)
-    if len(said) - count <= _NEIGHBOURS or -(-count // FEWER) * n <= _NEIGHBOURS:
+    if len(said) - count <= NEIGHBOURS or -(-count // FEWER) * n <= NEIGHBOURS:
         raise InvalidArgument(
-            f"{count} captions, {n} pictures of each: give at most {len(said) - _NEIGHBOURS - 1} of the {len(said)} "
-            f"held-out captions, and so many that a quarter of them makes more than {_NEIGHBOURS} pictures"
+            f"{count} captions, {n} pictures of each: give at most {len(said) - NEIGHBOURS - 1} of the {len(said)} "
+            f"held-out captions, and so many that a quarter of them makes more than {NEIGHBOURS} pictures"
         )
     order = np.random.default_rng(0).permutation(len(said))  # the file goes style by style
     chosen, others = order[:count], order[count : count * (1 + n)]

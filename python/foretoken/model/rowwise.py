@@ -35,7 +35,11 @@ class RowByRow:
     @torch.inference_mode()
     def predict(self, canvas: np.ndarray, lengths: np.ndarray) -> Tensor:
         """Logits of every position; see `ParallelModel.predict`."""
-        logits = torch.zeros(*canvas.shape, self.vocab_size)
+        logits: Tensor | None = None
         for line, (row, length) in enumerate(zip(canvas, np.asarray(lengths), strict=True)):
-            logits[line, :length] = self.model.predict(row[None, :length], length[None])[0]
+            own = self.model.predict(row[None, :length], length[None])[0]
+            if logits is None:  # where the model's are, and of their kind
+                logits = own.new_zeros((*canvas.shape, self.vocab_size))
+            logits[line, :length] = own
+        assert logits is not None, "a canvas has rows"
         return logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..canvas import UNKNOWN, Canvas
 from ..errors import ArgumentTypeError, InvalidArgument, LimitExceeded, UnsupportedModel
+from ..generate import check_integer
 from ..model.guided import Guided
 from ..model.protocol import ParallelModel
 from ..model.rowwise import RowByRow
@@ -104,10 +106,7 @@ def made(
 
 def check_count(n: int, prompts: int) -> None:
     """Refuse what is no number of pictures that one call paints."""
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise ArgumentTypeError(f"n must be an integer, got {n!r}")
-    if n < 1:
-        raise InvalidArgument(f"n must be at least 1, got {n}")
+    check_integer("n", n, 1, sys.maxsize)
     if n * prompts > MOST:
         raise LimitExceeded(
             f"{n} pictures of {prompts} prompts are more than {MOST} of one call: give them to several, a picture "

@@ -18,7 +18,7 @@ from ..codec.hub import load as load_codec
 from ..codec.patches import Patches
 from ..codec.prompts import Prompts
 from ..errors import ArgumentTypeError, CheckpointError, InvalidArgument
-from ..generate import generate, stream
+from ..generate import check_seed, generate, stream
 from ..generation import Generation
 from ..model.checkpoint import TOKENIZER
 from ..model.masked import MaskedLlama, MaskedModule
@@ -171,10 +171,7 @@ class Painter:
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise InvalidArgument(f"share must be in (0, 1], got {share!r}")
         check_count(n, 1)
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-            raise ArgumentTypeError(f"seed must be an integer, got {seed!r}")
-        if not 0 <= seed < 2**64:
-            raise InvalidArgument(f"seed must be in [0, 2^64), got {seed}")
+        check_seed(seed)
         seeds = [(seed + i) % 2**64 for i in range(n)]
         count = max(1, round(share * self.rows.cells))
         anew = [np.random.default_rng(each).permutation(self.rows.cells) < count for each in seeds]
